@@ -1,0 +1,44 @@
+"""One family of exceptions. Library code raises them; cli.py alone turns them into exit codes."""
+
+from __future__ import annotations
+
+
+class BrainspadeError(Exception):
+    """Something that a run could not get past, said in one sentence: what, which file, what to do.
+
+    `exit_code` is the status with which the command line ends when the exception reaches it.
+    """
+
+    exit_code = 1
+
+
+class InputError(BrainspadeError):
+    """The caller's arguments or files cannot be used (exit code 2)."""
+
+    exit_code = 2
+
+
+class ScanError(InputError):
+    """A scan or label map cannot be read, or holds nothing that can be used."""
+
+
+class SliceSetError(InputError):
+    """A slice set is missing, incomplete, or of another version."""
+
+
+class WeightsError(InputError):
+    """A weights bundle cannot be had, read or trusted."""
+
+
+class DatasetError(InputError):
+    """An output folder, a dataset or a task definition cannot be used."""
+
+
+class TrainingError(BrainspadeError):
+    """A training had to stop, for instance at a loss that is not a number (exit code 1)."""
+
+
+class CheckFailed(BrainspadeError):
+    """A check or an audit ran to its end and found problems (exit code 3)."""
+
+    exit_code = 3

@@ -1,0 +1,293 @@
+"""Every size and every hyper-parameter, as frozen dataclasses in one table of presets.
+
+`tiny` is for tests (seconds on a CPU), `starter` is what ships, `paper` follows the sizes of Fernandez et al. 2022
+(appendix A.1, and the released configurations where the paper is silent).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar, get_type_hints
+
+from brainspade_cli.errors import InputError
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Spatial VAE for PV maps (paper 2.2): two down-samplings, `len(channels)` = 3 levels, 3-channel latent."""
+
+    channels: tuple[int, ...] = (24, 48, 64)
+    res_blocks: int = 1
+    latent_channels: int = 3
+    norm_groups: int = 8
+    bottleneck_attention: bool = False
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Time-conditioned U-Net on standardised latents. `patch` folds patch x patch latent pixels into channels first."""
+
+    patch: int = 2
+    channels: tuple[int, ...] = (96, 128, 192)
+    attention: tuple[bool, ...] = (False, True, True)
+    res_blocks: int = 1
+    head_channels: int = 32
+    norm_groups: int = 32
+    latent_channels: int = 3
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Noise schedule, linear in sqrt(beta); 0.0015 to 0.0195 over 1000 steps in the released code."""
+
+    steps: int = 1000
+    beta_start: float = 0.0015
+    beta_end: float = 0.0195
+
+
+@dataclass(frozen=True)
+class StyleEncoderConfig:
+    """Style VAE encoder: one stride-2 convolution per width. `pooling`: "flatten" keeps place, "statistics" drops it."""
+
+    widths: tuple[int, ...] = (16, 32, 64, 96, 128)
+    style_dim: int = 32
+    pooling: str = "statistics"
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """SPADE decoder, coarse to fine; the last width is at full resolution. `hidden` is the label branch per level."""
+
+    widths: tuple[int, ...] = (192, 160, 96, 64, 32, 16)
+    hidden: tuple[int, ...] = (48, 48, 48, 32, 24, 16)
+    style_dim: int = 32
+    norm: str = "instance"
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Multi-scale patch discriminator with spectral norm on (PV map, image) pairs."""
+
+    scales: int = 2
+    layers: int = 3
+    base: int = 24
+    max_width: int = 192
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Modality and dataset discriminator: a DenseNet with two heads (121 layers in the released code)."""
+
+    init_features: int = 16
+    growth_rate: int = 8
+    blocks: tuple[int, ...] = (2, 4, 6)
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
+class LabelTrainingConfig:
+    """Label autoencoder and denoisers. Loss weights: 0 switches a loss off."""
+
+    autoencoder_steps: int = 1500
+    autoencoder_batch: int = 8
+    autoencoder_rate: float = 5e-4
+    reconstruction_weight: float = 1.0
+    kl_weight: float = 1e-6
+    perceptual_weight: float = 0.002
+    adversarial_weight: float = 0.005
+    discriminator_rate: float = 1e-4
+    discriminator_base: int = 16
+    discriminator_layers: int = 2
+    perceptual_channels: int = 1
+    denoiser_steps: int = 6000
+    denoiser_batch: int = 32
+    denoiser_rate: float = 5e-4
+    warmup_steps: int = 200
+    ema_decay: float = 0.999
+    condition_dropout: float = 0.1
+    gradient_clip: float = 1.0
+    latent_copies: int = 4
+    flip: bool = True
+    affine_scale: float = 0.06
+    affine_degrees: float = 6.0
+    affine_shift: float = 4.0
+    tumour_fraction: float = 2 / 3
+    tumour_from_healthy: bool = True
+
+
+@dataclass(frozen=True)
+class ImageTrainingConfig:
+    """Modality/dataset discriminator and image generator (paper A.1). Loss weights: 0 switches a loss off.
+
+    Weights given as a pair run linearly from the first to the second over the training.
+    """
+
+    classifier_steps: int = 300
+    classifier_batch: int = 16
+    classifier_rate: float = 1e-3
+    steps: int = 4000
+    batch: int = 4
+    generator_rate: float = 2e-4
+    discriminator_rate: float = 4e-4
+    rate_decay_to: float = 0.1
+    adversarial_weight: float = 1.0
+    perceptual_weight: float = 0.25
+    feature_matching_weight: float = 0.05
+    kl_weight: float = 0.001
+    contrastive_weight: float = 1.0
+    modality_weight: tuple[float, float] = (0.1, 2.5)
+    dataset_weight: tuple[float, float] = (0.05, 0.75)
+    reconstruction_weight: float = 0.0
+    ema_decay: float = 0.999
+    bias_probability: float = 0.5
+    bias_range: tuple[float, float] = (0.2, 0.6)
+    contrast_probability: float = 0.5
+    contrast_range: tuple[float, float] = (0.85, 1.25)
+    noise_probability: float = 0.05
+    noise_range: tuple[float, float] = (0.05, 0.15)
+    remap_probability: float = 0.0
+    flip: bool = True
+    gradient_clip: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that defines a training, from network sizes to augmentation ranges."""
+
+    name: str
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    style_encoder: StyleEncoderConfig = StyleEncoderConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    labels: LabelTrainingConfig = LabelTrainingConfig()
+    images: ImageTrainingConfig = ImageTrainingConfig()
+
+
+def presets() -> dict[str, Preset]:
+    """The table of presets by name: `tiny`, `starter`, `paper`."""
+    tiny = Preset(
+        name="tiny",
+        autoencoder=AutoencoderConfig(channels=(8, 8, 8), norm_groups=4),
+        denoiser=DenoiserConfig(patch=4, channels=(16, 16), attention=(False, True), head_channels=8, norm_groups=8),
+        style_encoder=StyleEncoderConfig(widths=(4, 8, 8), style_dim=8),
+        generator=GeneratorConfig(widths=(8, 8, 8, 8), hidden=(4, 4, 4, 4), style_dim=8),
+        discriminator=DiscriminatorConfig(scales=2, layers=2, base=4, max_width=8),
+        classifier=ClassifierConfig(init_features=4, growth_rate=4, blocks=(1, 1)),
+        labels=LabelTrainingConfig(
+            autoencoder_steps=4,
+            autoencoder_batch=2,
+            discriminator_base=4,
+            denoiser_steps=4,
+            denoiser_batch=4,
+            warmup_steps=2,
+            ema_decay=0.5,
+            latent_copies=1,
+        ),
+        images=ImageTrainingConfig(classifier_steps=2, classifier_batch=2, steps=3, batch=2, ema_decay=0.5),
+    )
+    starter = Preset(
+        name="starter",
+        # A mild bias field (the released code later went to 0-0.005 as well) and a pixel loss: both buy contrast that
+        # follows the style within hours instead of weeks.
+        images=ImageTrainingConfig(
+            reconstruction_weight=5.0,
+            perceptual_weight=1.0,
+            bias_range=(0.0, 0.1),
+            noise_range=(0.02, 0.08),
+            remap_probability=0.3,
+        ),
+    )
+    paper = Preset(
+        name="paper",
+        autoencoder=AutoencoderConfig(channels=(64, 128, 256), res_blocks=2, norm_groups=32, bottleneck_attention=True),
+        denoiser=DenoiserConfig(
+            patch=1,
+            channels=(256, 512, 768, 1024),
+            attention=(False, True, True, True),
+            res_blocks=2,
+            head_channels=64,
+        ),
+        style_encoder=StyleEncoderConfig(widths=(64, 128, 256, 512, 512, 512), style_dim=256, pooling="flatten"),
+        generator=GeneratorConfig(
+            widths=(1024, 1024, 1024, 512, 256, 128), hidden=(128, 128, 128, 128, 128, 128), style_dim=256
+        ),
+        discriminator=DiscriminatorConfig(scales=2, layers=4, base=64, max_width=512),
+        classifier=ClassifierConfig(init_features=64, growth_rate=32, blocks=(6, 12, 24, 16)),
+        labels=LabelTrainingConfig(
+            autoencoder_steps=27_000,
+            autoencoder_batch=256,
+            autoencoder_rate=5e-5,
+            discriminator_base=64,
+            discriminator_layers=3,
+            perceptual_channels=8,
+            denoiser_steps=34_000,
+            denoiser_batch=384,
+            denoiser_rate=2.5e-5,
+            ema_decay=0.9999,
+            tumour_from_healthy=False,
+        ),
+        images=ImageTrainingConfig(
+            classifier_steps=170_000, classifier_batch=8, classifier_rate=1e-2, steps=2_210_000, batch=6
+        ),
+    )
+    return {preset.name: preset for preset in (tiny, starter, paper)}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name; raises InputError, naming the ones there are."""
+    table = presets()
+    if name not in table:
+        raise InputError(f"There is no preset '{name}'; choose one of {', '.join(table)}.")
+    return table[name]
+
+
+Config = TypeVar("Config")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration dataclass as plain JSON data."""
+    return asdict(config)
+
+
+def from_dict(kind: type[Config], data: dict[str, Any]) -> Config:
+    """A configuration dataclass from JSON data; lists become tuples. Raises InputError for unknown or ill-typed entries."""
+    hints = get_type_hints(kind)
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - names)
+    if unknown:
+        raise InputError(f"{kind.__name__} has no setting {', '.join(unknown)}.")
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        hint = hints[name]
+        if is_dataclass(hint):
+            value = from_dict(hint, value)  # type: ignore[arg-type]
+        elif isinstance(value, list):
+            value = tuple(value)
+        elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if isinstance(hint, type) and not is_dataclass(hint) and not isinstance(value, hint):
+            raise InputError(f"{kind.__name__}.{name} must be {hint.__name__}, not {value!r}.")
+        values[name] = value
+    return kind(**values)
+
+
+__all__ = [
+    "AutoencoderConfig",
+    "ClassifierConfig",
+    "DenoiserConfig",
+    "DiscriminatorConfig",
+    "GeneratorConfig",
+    "ImageTrainingConfig",
+    "LabelTrainingConfig",
+    "Preset",
+    "ScheduleConfig",
+    "StyleEncoderConfig",
+    "from_dict",
+    "preset",
+    "presets",
+    "replace",
+    "to_dict",
+]
