@@ -1,0 +1,179 @@
+"""Which files belong to which scan: a BIDS-like folder or a TSV -> a list of scans to prepare."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainspade_cli.anatomy import MODALITIES
+from brainspade_cli.errors import InputError
+
+MAPS = ("tissues", "regions", "tumour", "pv")
+SPLITS = ("train", "held-out")
+# BIDS suffixes and the plain file names that mean the same.
+IMAGE_NAMES = {"t1w": "t1", "t2w": "t2", "pdw": "pd", "t1gd": "t1ce"} | {name: name for name in MODALITIES}
+MAP_NAMES = {"seg": "tumour", "tumor": "tumour", "aseg": "regions", "aparc+aseg": "regions", "synthseg": "regions"} | {
+    name: name for name in MAPS
+}
+
+
+@dataclass(frozen=True)
+class ScanFiles:
+    """The files of one scan. `images` by modality; the maps are None where there is none. `split` as in SPLITS."""
+
+    subject: str
+    dataset: str
+    person: str
+    split: str
+    images: dict[str, Path]
+    tissues: Path | None = None
+    regions: Path | None = None
+    tumour: Path | None = None
+    pv: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the scan within a slice set: dataset and subject, in letters, digits, dots and dashes."""
+        return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{self.dataset}_{self.subject}".replace("_", "-"))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the scan, in a fixed order."""
+        maps = (self.tissues, self.regions, self.tumour, self.pv)
+        return (*(self.images[name] for name in sorted(self.images)), *(path for path in maps if path))
+
+
+def modality_of(path: Path) -> str | None:
+    """Modality that a file name tells: its BIDS suffix (sub-01_FLAIR.nii.gz) or the whole name (flair.nii.gz)."""
+    return IMAGE_NAMES.get(_suffix(path))
+
+
+def find_scans(source: Path, held_out: Iterable[str] = ()) -> list[ScanFiles]:
+    """Scans listed in a TSV, or found below a folder; `held_out` names people who go into no training.
+
+    Raises InputError for a missing source, a table that cannot be used, or a held-out person who is not in it.
+    """
+    if source.is_dir():
+        scans = _from_folder(source)
+    elif source.is_file():
+        scans = _from_table(source)
+    else:
+        raise InputError(f"{source} does not exist; give a folder of scans or a TSV.")
+    if not scans:
+        raise InputError(
+            f"{source} holds no scan that can be told by name; name files like t1.nii.gz or sub-01_T1w.nii.gz, or "
+            "list them in a TSV (columns: subject, dataset, and a path per file)."
+        )
+    wanted = set(held_out)
+    absent = wanted - {scan.person for scan in scans}
+    if absent:
+        raise InputError(f"{source} has no person named {', '.join(sorted(absent))}, who should be held out.")
+    names = [scan.name for scan in scans]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{source} lists {', '.join(repeated)} more than once; give each scan its own subject.")
+    return [_hold_out(scan) if scan.person in wanted else scan for scan in scans]
+
+
+def _hold_out(scan: ScanFiles) -> ScanFiles:
+    return ScanFiles(**{**scan.__dict__, "split": "held-out"})
+
+
+def _suffix(path: Path) -> str:
+    stem = re.sub(r"\.nii(\.gz)?$", "", path.name.lower())
+    description = re.search(r"desc-([a-z+]+)|label-([a-z+]+)", stem)
+    suffix = stem.rsplit("_", 1)[-1]
+    if suffix in ("dseg", "mask", "probseg") and description:
+        return "pv" if suffix == "probseg" else (description[1] or description[2])
+    return suffix
+
+
+def _from_folder(source: Path) -> list[ScanFiles]:
+    groups: dict[tuple[str, str], dict[str, Path]] = {}
+    for path in sorted(source.rglob("*.nii*")):
+        if not re.search(r"\.nii(\.gz)?$", path.name):
+            continue
+        kind = IMAGE_NAMES.get(_suffix(path)) or MAP_NAMES.get(_suffix(path))
+        parts = (source.resolve().name, *path.relative_to(source).parts[:-1])
+        subject = next((part for part in parts if part.startswith("sub-")), None) or _entity(path.name, "sub")
+        if kind is None or subject is None:
+            continue
+        session = next((part for part in parts if part.startswith("ses-")), None) or _entity(path.name, "ses")
+        dataset = _dataset_of(source, path, subject)
+        files = groups.setdefault((dataset, f"{subject}-{session}" if session else subject), {})
+        files.setdefault(kind, path)
+    return [
+        ScanFiles(
+            subject=subject,
+            dataset=dataset,
+            person=re.sub(r"-ses-.*$", "", subject),
+            split="train",
+            images={kind: path for kind, path in files.items() if kind in MODALITIES},
+            **{kind: path for kind, path in files.items() if kind in MAPS},  # type: ignore[arg-type]
+        )
+        for (dataset, subject), files in sorted(groups.items())
+    ]
+
+
+def _entity(name: str, key: str) -> str | None:
+    found = re.match(rf"(?:.*_)?({key}-[A-Za-z0-9]+)(?:_|$)", name)
+    return found[1] if found else None
+
+
+def _dataset_of(source: Path, path: Path, subject: str) -> str:
+    """The folder above the subject's (derivatives count to the dataset they belong to), or the BIDS dataset's name."""
+    root = source.resolve()
+    parents = list(path.relative_to(source).parts[:-1])
+    above = parents[: parents.index(subject)] if subject in parents else []
+    if "derivatives" in above:
+        above = above[: above.index("derivatives")]
+    root = root.parent if root.name == subject else root.joinpath(*above)
+    description = root / "dataset_description.json"
+    if description.is_file():
+        try:
+            return str(json.loads(description.read_text())["Name"])
+        except (ValueError, KeyError, TypeError):
+            return root.name
+    return root.name
+
+
+def _from_table(source: Path) -> list[ScanFiles]:
+    try:
+        with open(source, newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{source} cannot be read as a TSV ({error}).") from error
+    columns = set(rows[0]) if rows else set()
+    known = {"subject", "dataset", "person", "split", *MODALITIES, *MAPS}
+    if "subject" not in columns or not columns & {*MODALITIES, *MAPS}:
+        raise InputError(
+            f"{source} needs a column `subject` and at least one of {', '.join((*MODALITIES, *MAPS))}, separated by "
+            "tabs."
+        )
+    unknown = sorted(str(column) for column in columns - known)
+    if unknown:
+        raise InputError(f"{source} has columns that mean nothing here: {', '.join(unknown)}.")
+    scans = []
+    for number, row in enumerate(rows, start=2):
+        cells = {key: (value or "").strip() for key, value in row.items()}
+        if not cells["subject"]:
+            raise InputError(f"{source}, line {number}: `subject` is empty.")
+        split = cells.get("split") or "train"
+        if split not in SPLITS:
+            raise InputError(f"{source}, line {number}: split '{split}' is neither of {', '.join(SPLITS)}.")
+        paths = {key: source.parent / cells[key] for key in (*MODALITIES, *MAPS) if cells.get(key)}
+        scans.append(
+            ScanFiles(
+                subject=cells["subject"],
+                dataset=cells.get("dataset") or source.stem,
+                person=cells.get("person") or cells["subject"],
+                split=split,
+                images={key: path for key, path in paths.items() if key in MODALITIES},
+                **{key: path for key, path in paths.items() if key in MAPS},  # type: ignore[arg-type]
+            )
+        )
+    return scans
