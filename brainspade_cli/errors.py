@@ -38,7 +38,7 @@ class TrainingError(BrainspadeError):
     """A training had to stop, for instance at a loss that is not a number (exit code 1)."""
 
 
-class CheckFailed(BrainspadeError):
+class CheckFailed(BrainspadeError):  # noqa: N818 (it reports a result, not an error)
     """A check or an audit ran to its end and found problems (exit code 3)."""
 
     exit_code = 3

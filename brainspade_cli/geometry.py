@@ -1,4 +1,4 @@
-"""The grid that every slice lives on: axial, RAS, 1 mm, 192 x 256 (x by y), in MNI152 millimetres where a scan is aligned."""
+"""The grid that every slice lives on: axial, RAS, 1 mm, 192 x 256 (x by y); MNI152 where a scan is aligned."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 SLICE_SHAPE = (192, 256)
 GRID_SHAPE = (*SLICE_SHAPE, 160)
-# World (RAS, mm) coordinates of voxel (0, 0, 0). The x-y centre of the grid is (0, -18), the middle of the MNI152 brain.
+# World (RAS, mm) of voxel (0, 0, 0). The x-y centre of the grid is (0, -18), the middle of the MNI152 brain.
 GRID_ORIGIN = (-95.5, -145.5, -72.0)
 BRAIN_CENTRE = (0.0, -18.0, 6.0)
 MIN_BRAIN_FRACTION = 0.10

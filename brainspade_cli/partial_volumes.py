@@ -26,7 +26,7 @@ def label_fractions(volume: Volume, scheme: Mapping[int, int], grid_to_world: ND
     """
     fractions = np.zeros((CHANNELS, *GRID_SHAPE), np.float32)
     values = np.round(volume.data).astype(np.int32)
-    lookup = np.zeros(max(values.max(), max(scheme)) + 1, np.uint8)
+    lookup = np.zeros(max(int(values.max()), *scheme) + 1, np.uint8)
     lookup[list(scheme)] = list(scheme.values())
     channels = lookup[np.clip(values, 0, None)]
     sigma = [LABEL_BLUR_MM / spacing for spacing in volume.spacing]

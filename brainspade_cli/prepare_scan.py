@@ -197,7 +197,7 @@ def _label_maps(
         return _given_maps(scan.pv, to_world)
     lesions = np.zeros((CHANNELS, *GRID_SHAPE), np.float32)
     if scan.tumour is not None:
-        lesions = label_fractions(read_volume(scan.tumour), _checked_brats(scan.tumour), to_world)
+        lesions = _lesion_maps(scan.tumour, to_world)
     own = label_fractions(read_volume(scan.tissues), FAST, to_world) if scan.tissues else None
     regions = None
     if scan.regions is not None:
@@ -249,12 +249,12 @@ def _sharpened(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     return powered / (powered + (1.0 - probability) ** 4)
 
 
-def _checked_brats(path: Path) -> dict[int, int]:
-    volume = read_volume(path)
-    values = set(np.unique(volume.data).tolist())
-    if not values <= set(BRATS):
-        raise ScanError(f"{path} holds {sorted(values - set(BRATS))}; a tumour mask holds 0, 1, 2 and 3 or 4.")
-    return dict(BRATS)
+def _lesion_maps(path: Path, to_world: NDArray[np.float64]) -> Maps:
+    volume = read_volume(path, allow_empty=True)
+    unknown = set(np.unique(volume.data).tolist()) - {0.0, *BRATS}
+    if unknown:
+        raise ScanError(f"{path} holds {sorted(unknown)}; a tumour mask holds 0, 1, 2 and 3 or 4.")
+    return label_fractions(volume, BRATS, to_world)
 
 
 def _given_maps(path: Path, to_world: NDArray[np.float64]) -> Maps:
@@ -271,7 +271,7 @@ def _given_maps(path: Path, to_world: NDArray[np.float64]) -> Maps:
         ]
     )
     maps = np.clip(maps, 0, 1)
-    return maps / maps.sum(axis=0)
+    return (maps / maps.sum(axis=0)).astype(np.float32)
 
 
 def _write_arrays(

@@ -47,7 +47,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class StyleEncoderConfig:
-    """Style VAE encoder: one stride-2 convolution per width. `pooling`: "flatten" keeps place, "statistics" drops it."""
+    """Style VAE encoder, a stride-2 convolution per width. `pooling`: "flatten" keeps place, "statistics" drops it."""
 
     widths: tuple[int, ...] = (16, 32, 64, 96, 128)
     style_dim: int = 32
@@ -190,9 +190,22 @@ def presets() -> dict[str, Preset]:
     )
     starter = Preset(
         name="starter",
+        # Sized for some hours on two CPU cores.
+        labels=LabelTrainingConfig(
+            autoencoder_steps=500,
+            autoencoder_batch=4,
+            autoencoder_rate=1e-3,
+            warmup_steps=50,
+            latent_copies=1,
+            denoiser_steps=2000,
+            denoiser_batch=16,
+            ema_decay=0.998,
+        ),
         # A mild bias field (the released code later went to 0-0.005 as well) and a pixel loss: both buy contrast that
         # follows the style within hours instead of weeks.
         images=ImageTrainingConfig(
+            classifier_steps=150,
+            steps=2400,
             reconstruction_weight=5.0,
             perceptual_weight=1.0,
             bias_range=(0.0, 0.1),
@@ -253,7 +266,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[Config], data: dict[str, Any]) -> Config:
-    """A configuration dataclass from JSON data; lists become tuples. Raises InputError for unknown or ill-typed entries."""
+    """Make a configuration from JSON data; lists become tuples. Raises InputError for unknown or ill-typed entries."""
     hints = get_type_hints(kind)
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(data) - names)

@@ -113,7 +113,7 @@ def _from_folder(source: Path) -> list[ScanFiles]:
             person=re.sub(r"-ses-.*$", "", subject),
             split="train",
             images={kind: path for kind, path in files.items() if kind in MODALITIES},
-            **{kind: path for kind, path in files.items() if kind in MAPS},  # type: ignore[arg-type]
+            **{kind: path for kind, path in files.items() if kind in MAPS},
         )
         for (dataset, subject), files in sorted(groups.items())
     ]
@@ -173,7 +173,7 @@ def _from_table(source: Path) -> list[ScanFiles]:
                 person=cells.get("person") or cells["subject"],
                 split=split,
                 images={key: path for key, path in paths.items() if key in MODALITIES},
-                **{key: path for key, path in paths.items() if key in MAPS},  # type: ignore[arg-type]
+                **{key: path for key, path in paths.items() if key in MAPS},
             )
         )
     return scans

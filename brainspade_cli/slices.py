@@ -94,7 +94,7 @@ class SliceSet:
 
 
 def create_slice_set(folder: Path) -> None:
-    """Make an empty slice set, or leave the one that is there; raises SliceSetError if `folder` holds something else."""
+    """Make an empty slice set, or leave the one that is there; raises SliceSetError where there is something else."""
     header = folder / "slice-set.json"
     if header.exists():
         open_slice_set(folder)
@@ -126,5 +126,8 @@ def open_slice_set(folder: Path) -> SliceSet:
 
 
 def _record(data: dict[str, Any]) -> ScanRecord:
-    values = {field.name: data[field.name] for field in fields(ScanRecord)}
-    return ScanRecord(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values: dict[str, Any] = {}
+    for field in fields(ScanRecord):
+        value = data[field.name]
+        values[field.name] = tuple(value) if isinstance(value, list) else value
+    return ScanRecord(**values)

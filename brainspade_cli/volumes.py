@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -38,10 +39,13 @@ class Volume:
         return x, y, z
 
 
-def read_volume(path: Path) -> Volume:
-    """Read a 3D NIfTI (a trailing singleton axis is dropped); raises ScanError saying what is wrong with it."""
+def read_volume(path: Path, allow_empty: bool = False) -> Volume:
+    """Read a 3D NIfTI (a trailing singleton axis is dropped); raises ScanError saying what is wrong with it.
+
+    `allow_empty`: one value everywhere is fine, as in the lesion mask of somebody who has none.
+    """
     data, affine = _read(path, dimensions=3)
-    if data.min() == data.max():
+    if data.min() == data.max() and not allow_empty:
         what = "is all zero" if data.flat[0] == 0 else "has one value everywhere"
         raise ScanError(f"{path} {what}; there is no brain in it.")
     return Volume(path, data, affine)
@@ -57,7 +61,7 @@ def _read(path: Path, dimensions: int) -> tuple[NDArray[np.float32], NDArray[np.
         image = nib.load(path)
     except FileNotFoundError as error:
         raise ScanError(f"{path} does not exist.") from error
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ScanError(f"{path} is not a NIfTI file that can be read; give a .nii or .nii.gz file.") from error
     if not isinstance(image, (nib.Nifti1Image, nib.Nifti1Pair)):
         raise ScanError(f"{path} is not a NIfTI file; give a .nii or .nii.gz file.")

@@ -1,0 +1,224 @@
+"""The config.json of a weights bundle: frozen dataclasses, read strictly and checked before they are believed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from brainspade_cli.anatomy import NAMES
+from brainspade_cli.errors import WeightsError
+from brainspade_cli.presets import (
+    AutoencoderConfig,
+    DenoiserConfig,
+    GeneratorConfig,
+    ScheduleConfig,
+    StyleEncoderConfig,
+)
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+# The parts of a bundle, one tensor file each, and the command that makes each.
+MADE_BY = {
+    "label_autoencoder": "brainspade train-labels SLICES --out WEIGHTS",
+    "denoiser_healthy": "brainspade train-labels SLICES --out WEIGHTS --population healthy",
+    "denoiser_tumour": "brainspade train-labels SLICES --out WEIGHTS --population tumour",
+    "style_encoder": "brainspade train-images SLICES --out WEIGHTS",
+    "spade_generator": "brainspade train-images SLICES --out WEIGHTS",
+    "style_bank": "brainspade train-images SLICES --out WEIGHTS",
+}
+TENSOR_FILES: tuple[str, ...] = tuple(f"{name}.safetensors" for name in MADE_BY)
+
+
+@dataclass(frozen=True)
+class NetworkConfigs:
+    """Sizes of every network that a bundle may hold, and the noise schedule that its denoisers were trained with."""
+
+    autoencoder: AutoencoderConfig
+    denoiser: DenoiserConfig
+    schedule: ScheduleConfig
+    style_encoder: StyleEncoderConfig
+    generator: GeneratorConfig
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """Mean and standard deviation of each latent channel over the training slices; denoisers see z-scored latents."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ConditionTable:
+    """Joint histogram of the training slices: `counts[position bin][load bin]`.
+
+    Load bin 0 is exactly no lesion; bin j > 0 lies between `load_edges[j - 1]` and `load_edges[j]`.
+    """
+
+    position_edges: tuple[float, ...]
+    load_edges: tuple[float, ...]
+    counts: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class People:
+    """Names of the people that the networks were trained on, and of those kept out of every training."""
+
+    train: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StyleBankEntry:
+    """Intensities that belong to a modality's banked styles, in scan units: of the brain, and outside it."""
+
+    intensity_mean: float
+    intensity_std: float
+    background: float = 0.0
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """A bundle's config.json. `sha256` lists the tensor files that are part of the bundle, nothing else is."""
+
+    name: str
+    preset: str
+    networks: NetworkConfigs
+    format: int = FORMAT
+    labels: tuple[str, ...] = NAMES
+    latent: LatentStatistics | None = None
+    conditions: dict[str, ConditionTable] = field(default_factory=dict)
+    modalities: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    people: People = People()
+    perceptual: str = ""
+    style_bank: dict[str, StyleBankEntry] = field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    licence: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def from_json(data: Any, where: str = CONFIG_FILE) -> BundleConfig:
+        """Read parsed JSON; `where` names its file in messages.
+
+        Raises WeightsError for another format or label table, for a missing, unknown or ill-typed entry, and for
+        entries that contradict each other.
+        """
+        if not isinstance(data, dict) or "format" not in data or "networks" not in data:
+            raise WeightsError(f"{where} is not the config.json of a brainspade weights bundle.")
+        number = data["format"]
+        if isinstance(number, int) and number > FORMAT:
+            raise WeightsError(
+                f"{where} is of format {number}, made by a newer brainspade than this one (format {FORMAT}); "
+                "upgrade with `pip install --upgrade brainspade`."
+            )
+        if number is True or number != FORMAT:
+            raise WeightsError(f"{where} is of format {number!r}, and this brainspade reads format {FORMAT}.")
+        if not isinstance(data.get("labels"), list | tuple) or tuple(data["labels"]) != NAMES:
+            raise WeightsError(
+                f"{where} was trained on the labels {data.get('labels')!r}, and this brainspade uses {list(NAMES)}; "
+                "use weights made for this label table."
+            )
+        try:
+            config = _read(BundleConfig, data, "")
+            _check(config)
+        except _MisfitError as misfit:
+            raise WeightsError(f"{where} cannot be used: {misfit}; get the weights again.") from None
+        return config
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data, format first; `from_json` reads it back."""
+        data = asdict(self)
+        if self.latent is None:
+            del data["latent"]
+        return {"format": data.pop("format"), **data}
+
+
+class _MisfitError(Exception):
+    """What is wrong with an entry of config.json, in words."""
+
+
+_WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
+
+
+def _read(kind: Any, value: Any, key: str) -> Any:
+    """`value` as the type `kind` (a dataclass, tuple[X, ...], dict[str, X], X | None, or a plain type), strictly."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return None if value is None else _read(inner[0], value, key)
+    if is_dataclass(kind):
+        return _read_record(kind, value, key)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise _MisfitError(f"{key} must be a list")
+        return tuple(_read(inner[0], part, f"{key}[{index}]") for index, part in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _MisfitError(f"{key} must be a table")
+        return {str(name): _read(inner[1], part, f"{key}.{name}") for name, part in value.items()}
+    if kind is Any:
+        return value
+    if kind is float and type(value) is int and abs(value) < 2**63:
+        value = float(value)
+    # type(), because True is an int to isinstance; JSON as Python reads it may hold NaN and Infinity.
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise _MisfitError(f"{key} must be {_WORDS[kind]}, not {value!r}")
+    return value
+
+
+def _read_record(kind: Any, value: Any, key: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise _MisfitError(f"{key} must be a table")
+    prefix = f"{key}." if key else ""
+    hints = get_type_hints(kind)
+    unknown = sorted(set(value) - {entry.name for entry in fields(kind)})
+    if unknown:
+        raise _MisfitError(f"{prefix}{unknown[0]} is not an entry that this brainspade knows")
+    read: dict[str, Any] = {}
+    for entry in fields(kind):
+        if entry.name in value:
+            read[entry.name] = _read(hints[entry.name], value[entry.name], prefix + entry.name)
+        elif entry.default is MISSING and entry.default_factory is MISSING:
+            raise _MisfitError(f"{prefix}{entry.name} is missing")
+    return kind(**read)
+
+
+def _check(config: BundleConfig) -> None:
+    """Raise _MisfitError where entries contradict each other."""
+    for file, digest in config.sha256.items():
+        if file not in TENSOR_FILES:
+            raise _MisfitError(f"sha256 lists {file!r}, which is no file of a bundle")
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise _MisfitError(f"sha256.{file} is not a SHA-256")
+    channels = config.networks.autoencoder.latent_channels
+    if config.networks.denoiser.latent_channels != channels:
+        raise _MisfitError("the denoiser and the autoencoder differ in latent_channels")
+    if config.networks.generator.style_dim != config.networks.style_encoder.style_dim:
+        raise _MisfitError("the style encoder and the generator differ in style_dim")
+    if config.latent is not None:
+        if len(config.latent.mean) != channels or len(config.latent.std) != channels:
+            raise _MisfitError(f"latent must hold {channels} means and {channels} standard deviations")
+        if min(config.latent.std) <= 0:
+            raise _MisfitError("latent.std must be above 0")
+    for population, table in config.conditions.items():
+        _check_table(table, f"conditions.{population}")
+
+
+def _check_table(table: ConditionTable, key: str) -> None:
+    for name, edges in (("position_edges", table.position_edges), ("load_edges", table.load_edges)):
+        if len(edges) < 2 or list(edges) != sorted(edges):
+            raise _MisfitError(f"{key}.{name} must rise, from the first edge to the last")
+    if len(table.counts) != len(table.position_edges) - 1:
+        raise _MisfitError(f"{key}.counts must have one row for each position bin")
+    if {len(row) for row in table.counts} != {len(table.load_edges)}:
+        raise _MisfitError(f"{key}.counts must have one column for each load bin")
+    counts = [count for row in table.counts for count in row]
+    if min(counts) < 0 or max(counts) == 0:
+        raise _MisfitError(f"{key}.counts must not be negative, nor all 0")

@@ -1,0 +1,400 @@
+"""A weights bundle: a folder of safetensors files that one config.json describes and whose SHA-256 it vouches for.
+
+    FOLDER/config.json                     written last: a file that it does not list is not part of the bundle
+    FOLDER/label_autoencoder.safetensors   denoiser_healthy, denoiser_tumour, style_encoder, spade_generator likewise
+    FOLDER/style_bank.safetensors          "<modality>.mean" and "<modality>.log_variance", each (styles, style_dim)
+    FOLDER/README.md                       the model card
+
+A bundle under training lacks some of these; it opens, and says which training makes what is asked for. The default that
+installs with the package, a folder and a repository on the Hugging Face Hub all have this one layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from brainspade_cli.anatomy import NAMES
+from brainspade_cli.bundle_config import (
+    CONFIG_FILE,
+    FORMAT,
+    MADE_BY,
+    BundleConfig,
+    ConditionTable,
+    LatentStatistics,
+    NetworkConfigs,
+)
+from brainspade_cli.errors import WeightsError
+from brainspade_cli.files import replacing, sha256, write_json
+from brainspade_cli.presets import preset
+
+_PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".zip"})
+# Weights that are worth nothing beside other weights of the network that they were trained with.
+_BOUND_TO = {
+    "label_autoencoder": ("denoiser_healthy", "denoiser_tumour"),
+    "style_encoder": ("spade_generator", "style_bank"),
+}
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class StyleBank:
+    """Banked styles of one modality: `mean` and `log_variance` (styles, style_dim), and their scans' intensities."""
+
+    mean: Tensor
+    log_variance: Tensor
+    intensity_mean: float
+    intensity_std: float
+    background: float
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle. `source`: "installed default", a folder, or a Hub name; `revision`: its commit on the Hub."""
+
+    folder: Path
+    config: BundleConfig
+    source: str
+    revision: str | None = None
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file that makes the bundle; those of the tensor files are checked whenever one is read."""
+        return {CONFIG_FILE: sha256(self.folder / CONFIG_FILE), **self.config.sha256}
+
+    def has(self, name: str) -> bool:
+        """Whether a network (or "style_bank") is part of the bundle."""
+        return f"{name}.safetensors" in self.config.sha256
+
+    def latent(self) -> LatentStatistics:
+        """Statistics of the latents; raises WeightsError where no denoiser has been trained."""
+        if self.config.latent is None:
+            raise self._missing("latent statistics", "label_autoencoder")
+        return self.config.latent
+
+    def conditions(self, population: str) -> ConditionTable:
+        """Condition table of "healthy" or "tumour"; raises WeightsError where that denoiser has not been trained."""
+        if population not in self.config.conditions:
+            raise self._missing(f"condition table for '{population}'", f"denoiser_{population}")
+        return self.config.conditions[population]
+
+    def network(self, name: str, device: torch.device | str = "cpu") -> nn.Module:
+        """Load a network by its file's name, as float32 on `device` in eval mode and without gradients.
+
+        Raises WeightsError where it is absent or damaged, and where its tensors are not those of the network that
+        config.json describes.
+        """
+        tensors = self._tensors(name)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                module = _build(name, self.config.networks)
+        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"{self.folder / CONFIG_FILE} describes a {name} that cannot be built ({error}); get the weights again."
+            ) from error
+        _fit(tensors, module.state_dict(), self.folder / f"{name}.safetensors")
+        module.load_state_dict(tensors)
+        return module.requires_grad_(False).eval().to(device)
+
+    def style_bank(self, modality: str) -> StyleBank:
+        """Banked styles of a modality; raises WeightsError where there are none, naming those there are."""
+        tensors = self._tensors("style_bank")
+        if modality not in self.config.style_bank:
+            known = ", ".join(f"@{name}" for name in self.config.style_bank)
+            raise WeightsError(
+                f"The weights {self.source} bank no styles for '{modality}', only {known}; name one of these or a scan."
+            )
+        entry = self.config.style_bank[modality]
+        keys = (f"{modality}.mean", f"{modality}.log_variance")
+        width = self.config.networks.style_encoder.style_dim
+        for key in keys:
+            tensor = tensors.get(key)
+            if tensor is None or tensor.ndim != 2 or not len(tensor) or tensor.shape != (len(tensors[keys[0]]), width):
+                shape = "no tensor" if tensor is None else f"shape {tuple(tensor.shape)}"
+                raise WeightsError(
+                    f"{self.folder / 'style_bank.safetensors'} has {shape} for {key}, not (styles, {width}); "
+                    "get the weights again."
+                )
+        return StyleBank(
+            tensors[keys[0]], tensors[keys[1]], entry.intensity_mean, entry.intensity_std, entry.background
+        )
+
+    def _missing(self, what: str, maker: str) -> WeightsError:
+        if self.source != str(self.folder):
+            return WeightsError(f"The weights {self.source} have no {what}; choose others with --weights.")
+        command = MADE_BY.get(maker, MADE_BY["label_autoencoder"]).replace("WEIGHTS", str(self.folder))
+        return WeightsError(f"The weights {self.source} have no {what}; train it with `{command}`.")
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        """Tensors of one file, floating ones as float32, after its hash was found right."""
+        if not self.has(name):
+            raise self._missing(name, name)
+        path = self.folder / f"{name}.safetensors"
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{path} cannot be read ({error.strerror}); get the weights again.") from error
+        if hashlib.sha256(content).hexdigest() != self.config.sha256[path.name]:
+            raise WeightsError(
+                f"{path} is damaged or was changed: its SHA-256 is not the one in {CONFIG_FILE}; get the weights again."
+            )
+        try:
+            tensors = safetensors.torch.load(content)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise WeightsError(f"{path} is not a whole safetensors file ({error}); get the weights again.") from error
+        return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+
+
+def open_bundle(weights: str | None = None, revision: str | None = None, offline: bool = False) -> Bundle:
+    """Open the installed default (None), a folder, or a Hub repository ("org/name" at `revision`, a branch or commit).
+
+    With `offline`, a Hub name is looked up in the local cache alone. Raises WeightsError for what cannot be had.
+    """
+    path = None if weights is None else Path(os.path.expanduser(weights))
+    if path is not None and not path.is_dir():
+        assert weights is not None
+        _refuse_files(path)
+        if not HUB_NAME.fullmatch(weights):
+            raise WeightsError(f"There is no folder {weights}; give a weights folder or a Hub name such as org/name.")
+        # Here alone, because huggingface_hub reads its environment at import and few runs need it.
+        from brainspade_cli import hub
+
+        return hub.download(weights, revision, offline)
+    if revision is not None:
+        raise WeightsError(
+            f"--revision {revision} means a commit on the Hub, but the weights are "
+            f"{'the installed default' if path is None else f'the folder {path}'}; leave it out or give a Hub name."
+        )
+    if path is None:
+        return Bundle(folder := default_folder(), read_config(folder), "installed default")
+    return Bundle(path.resolve(), read_config(path), str(path.resolve()))
+
+
+def default_folder() -> Path:
+    """Folder of the weights that came with the package: inside it when installed, beside it in a checkout."""
+    package = Path(str(resources.files("brainspade_cli")))
+    for folder in (package / "default_weights", package.parent / "weights"):
+        if (folder / CONFIG_FILE).is_file():
+            return folder
+    raise WeightsError("This installation came without weights; give some with --weights (a folder or a Hub name).")
+
+
+def read_config(folder: Path, where: str | None = None) -> BundleConfig:
+    """Parse a folder's config.json; raises WeightsError where it is absent, damaged or of another kind.
+
+    `where` is what messages call the file, by default its path.
+    """
+    path = folder / CONFIG_FILE
+    where = where or str(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if any(_PICKLE_SUFFIXES & {file.suffix} for file in folder.iterdir()):
+            raise WeightsError(
+                f"{folder} holds pickled weights and no {CONFIG_FILE}; pickles are never loaded, because they can run "
+                "code: give a brainspade bundle (safetensors)."
+            ) from error
+        raise WeightsError(f"{folder} is not a weights bundle: it has no {CONFIG_FILE}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{where} cannot be read ({error}); get the weights again.") from error
+    return BundleConfig.from_json(data, where)
+
+
+def create_or_update_bundle(
+    folder: Path,
+    *,
+    config_updates: Mapping[str, Any],
+    networks: Mapping[str, Mapping[str, Tensor]],
+    half: bool = True,
+) -> Bundle:
+    """Put networks (state dicts by name, or "style_bank" tensors) and configuration into a bundle, new or not.
+
+    `config_updates` holds top-level entries of config.json, as JSON data or as the dataclasses above. Entries that are
+    tables by name (networks, conditions, stages) are merged by name; every other entry, `style_bank` too, replaces the
+    old one. A new bundle needs `name` and `preset`; network sizes not given are the preset's. With `half`, floating
+    tensors are stored in half precision where that costs them nothing but rounding.
+
+    A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder or
+    encoder weights arrive, those that do not arrive with them leave the bundle. The tensor files are on disk before
+    config.json, so an interruption leaves files that config.json does not vouch for, never a bundle that looks right
+    and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a configuration that
+    `BundleConfig.from_json` refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        old = read_config(folder).to_json() if (folder / CONFIG_FILE).exists() else {}
+        data: dict[str, Any] = {"format": FORMAT, "labels": list(NAMES), **old}
+        for key, value in config_updates.items():
+            plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            merged = key in ("networks", "conditions", "stages") and isinstance(plain, Mapping)
+            data[key] = {**data.get(key, {}), **plain} if merged else plain
+        if isinstance(data.get("preset"), str):
+            sizes = preset(data["preset"])
+            defaults = {entry.name: getattr(sizes, entry.name) for entry in fields(NetworkConfigs)}
+            data["networks"] = {**defaults, **data.get("networks", {})}
+        hashes: dict[str, str] = dict(data.get("sha256", {}))
+        # The files take their names when all of them, and the configuration, have been found good.
+        with ExitStack() as files:
+            for name, tensors in networks.items():
+                if name not in MADE_BY:
+                    raise WeightsError(f"A bundle has no part '{name}'; its parts are {', '.join(MADE_BY)}.")
+                path = folder / f"{name}.safetensors"
+                temporary = files.enter_context(replacing(path))
+                safetensors.torch.save_file(_stored(tensors, half, path), temporary, metadata={"format": "pt"})
+                hashes[path.name] = sha256(temporary)
+            for name in _outdated(data.get("sha256", {}), hashes, networks):
+                del hashes[f"{name}.safetensors"]
+                if name not in config_updates.get("stages", {}):
+                    data.get("stages", {}).pop(name, None)
+                if name == "style_bank" and name not in config_updates:
+                    data["style_bank"] = {}
+            config = BundleConfig.from_json({**data, "sha256": hashes}, str(folder / CONFIG_FILE))
+        write_json(folder / CONFIG_FILE, config.to_json())
+    return Bundle(folder.resolve(), config, str(folder.resolve()))
+
+
+def weights_info(bundle: Bundle) -> dict[str, Any]:
+    """Sum a bundle up for `brainspade weights info`; `parameters` counts the floating values of each file."""
+    config = bundle.config
+    values = {name: _floating_values(bundle, name) for name in MADE_BY if bundle.has(name)}
+    return {
+        "name": config.name,
+        "source": bundle.source,
+        "revision": bundle.revision,
+        "folder": str(bundle.folder),
+        "preset": config.preset,
+        "parameters": values,
+        "missing": [name for name in MADE_BY if not bundle.has(name)],
+        "bytes": sum((bundle.folder / file).stat().st_size for file in config.sha256),
+        "modalities": list(config.modalities),
+        "datasets": list(config.datasets),
+        "styles": list(config.style_bank),
+        "people": {"train": len(config.people.train), "held_out": len(config.people.held_out)},
+        "licence": config.licence,
+        "stages": config.stages,
+        "sha256": bundle.hashes(),
+    }
+
+
+def _outdated(old: Mapping[str, str], new: Mapping[str, str], arrived: Mapping[str, Any]) -> list[str]:
+    """Parts of the bundle whose counterpart has changed while they have not."""
+    return [
+        name
+        for counterpart, bound in _BOUND_TO.items()
+        if old.get(f"{counterpart}.safetensors") != new.get(f"{counterpart}.safetensors")
+        for name in bound
+        if name not in arrived and f"{name}.safetensors" in new
+    ]
+
+
+def _floating_values(bundle: Bundle, name: str) -> int:
+    path = bundle.folder / f"{name}.safetensors"
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            slices = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118 - safe_open is no mapping
+            return sum(math.prod(part.get_shape()) for part in slices if "F" in part.get_dtype())
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read ({error}); get the weights again.") from error
+
+
+def _build(name: str, configs: NetworkConfigs) -> nn.Module:
+    # Imported when built: MONAI takes seconds to import, and listing or pushing weights needs none of it.
+    if name == "label_autoencoder":
+        from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
+
+        return LabelAutoencoder(configs.autoencoder)
+    if name in ("denoiser_healthy", "denoiser_tumour"):
+        from brainspade_cli.networks.label_denoiser import LabelDenoiser
+
+        return LabelDenoiser(configs.denoiser)
+    if name == "style_encoder":
+        from brainspade_cli.networks.style_encoder import StyleEncoder
+
+        return StyleEncoder(configs.style_encoder)
+    from brainspade_cli.networks.spade_generator import SpadeGenerator
+
+    return SpadeGenerator(configs.generator)
+
+
+def _fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    """Raise WeightsError, naming file and tensor, unless names, shapes and kinds of number are those of the network."""
+    for key in sorted(expected.keys() | tensors.keys()):
+        if key not in tensors:
+            problem = f"lacks the tensor {key}"
+        elif key not in expected:
+            problem = f"has a tensor {key} that the network does not have"
+        elif tensors[key].shape != expected[key].shape:
+            problem = f"has {key} of shape {tuple(tensors[key].shape)}, not {tuple(expected[key].shape)}"
+        elif tensors[key].is_floating_point() != expected[key].is_floating_point():
+            problem = f"has {key} of type {tensors[key].dtype}, not {expected[key].dtype}"
+        else:
+            continue
+        raise WeightsError(f"{path} {problem}; it does not belong to the network in its {CONFIG_FILE}.")
+
+
+def _stored(tensors: Mapping[str, Tensor], half: bool, path: Path) -> dict[str, Tensor]:
+    """Copy tensors to the CPU as they go to disk.
+
+    A tensor stays in single precision where half precision would overflow or drown it (batch-norm variances may be
+    large or tiny): where its error would exceed rounding, 2^-11 of its largest value.
+    """
+    stored: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        copy = tensor.detach().cpu().contiguous().clone()
+        if copy.is_floating_point():
+            copy = copy.float()
+            if not torch.isfinite(copy).all():
+                raise WeightsError(f"{path} was not written: its tensor {key} holds values that are not finite.")
+            rounded = copy.half()
+            limit = copy.abs().max() * 2**-11 if copy.numel() else copy.new_zeros(())
+            if half and bool(((rounded.float() - copy).abs() <= limit).all()):
+                copy = rounded
+        stored[key] = copy
+    return stored
+
+
+def _refuse_files(path: Path) -> None:
+    """Raise WeightsError where `path` is a file or is named like a pickle; a pickle is never loaded, however named."""
+    head = b""
+    if path.is_file():
+        with suppress(OSError), open(path, "rb") as handle:
+            head = handle.read(4)
+    # Protocol 2 and later begin with PROTO and the version; torch's own files are ZIP archives around a pickle.
+    is_pickle = head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
+    if is_pickle or path.suffix.lower() in _PICKLE_SUFFIXES:
+        raise WeightsError(
+            f"{path} is or is named like a pickle; pickles are never loaded, because they can run code: "
+            "give a brainspade bundle, a folder of safetensors files with a config.json."
+        )
+    if path.exists():
+        raise WeightsError(f"{path} is a file; give the folder of a weights bundle, the one with its {CONFIG_FILE}.")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a bundle's folder, since the label and the image training may end at once and both write config.json."""
+    if sys.platform == "win32":  # no locks on folders there; `replacing` still keeps every file whole
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
