@@ -1,0 +1,84 @@
+"""Time-conditioned U-Net that predicts the noise in label latents (paper 2.2), told of position and lesion load."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainspade_cli.presets import DenoiserConfig
+
+# Slice position 0..1 on the grid, lesion present 0/1, lesion load 0..1 (fraction of the brain's area).
+CONDITIONS = 3
+OCTAVES = 6
+
+
+class ConditionEmbedding(nn.Module):
+    """Conditions (B, 3) to vectors (B, width) that are added to the time embedding.
+
+    Position and load pass through sines and cosines of octave-spaced frequencies, for a multi-layer perceptron resolves
+    fine differences of a plain number badly. The last layer starts at zero, and so does the learned null vector that
+    stands for "not told" (classifier-free guidance): training starts from the unconditional network.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(OCTAVES), persistent=False)
+        self.hidden = nn.Linear(CONDITIONS + 4 * OCTAVES, width)
+        self.out = nn.Linear(width, width)
+        self.null = nn.Parameter(torch.zeros(width))
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, conditions: Tensor, keep: Tensor | None) -> Tensor:
+        """Embedding (B, width) of conditions (B, 3); rows where `keep` (B, bool) is False get the null vector."""
+        angles = conditions[:, [0, 2], None] * self.frequencies
+        features = torch.cat([conditions, angles.sin().flatten(1), angles.cos().flatten(1)], dim=1)
+        embedding: Tensor = self.out(F.silu(self.hidden(features)))
+        if keep is None:
+            return embedding
+        return torch.where(keep[:, None], embedding, self.null.to(embedding.dtype))
+
+
+class LabelDenoiser(nn.Module):
+    """Predicts the noise in standardised latents.
+
+    `config.patch` folds patch x patch latent pixels into channels before the U-Net and back after it: a latent pixel
+    stands for 4 x 4 pixels of smooth maps, so the finest level of the U-Net costs much and adds little.
+    """
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.patch = config.patch
+        folded = config.latent_channels * config.patch**2
+        self.unet = DiffusionModelUNet(
+            spatial_dims=2,
+            in_channels=folded,
+            out_channels=folded,
+            num_res_blocks=config.res_blocks,
+            channels=config.channels,
+            attention_levels=config.attention,
+            norm_num_groups=config.norm_groups,
+            num_head_channels=config.head_channels,
+            num_class_embeds=1,
+        )
+        # The U-Net adds class_embedding(class_labels) to its time embedding and does nothing else with either, so that
+        # with the identity in that place it takes our embedding of continuous conditions as it is.
+        self.unet.class_embedding = nn.Identity()
+        self.conditions = ConditionEmbedding(4 * config.channels[0])
+
+    def forward(self, latents: Tensor, timesteps: Tensor, conditions: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Predicted noise (B, C, h, w) in standardised, noisy latents (B, C, h, w).
+
+        `timesteps` (B,) integers from 0; `conditions` (B, CONDITIONS); `keep` (B,) bool, False for the learned null
+        condition, None for "all kept". h and w must be divisible by patch * 2 ** (levels - 1).
+        """
+        embedding = self.conditions(conditions, keep)
+        folded = F.pixel_unshuffle(latents, self.patch)
+        predicted = self.unet(folded, timesteps=timesteps, class_labels=embedding)
+        return F.pixel_shuffle(predicted, self.patch)

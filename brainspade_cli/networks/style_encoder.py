@@ -1,0 +1,73 @@
+"""Style encoder (paper 2.3): one image slice to a Gaussian over style codes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from brainspade_cli.presets import StyleEncoderConfig
+from brainspade_cli.slices import BACKGROUND_VALUE
+
+LOG_VARIANCE_RANGE = (-30.0, 20.0)
+# The released code flattens the last features, so every image is first brought to this size.
+FLATTEN_SIZE = 256
+FOREGROUND_MARGIN = 0.5
+
+
+def sample_style(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """Draw styles (B, style_dim) from the posterior: mean + deviation x noise, `noise` being standard normal."""
+    return mean + torch.exp(0.5 * log_variance) * noise
+
+
+class StyleEncoder(nn.Module):
+    """Stride-2 spectral-norm convolutions, pooled into the mean and log-variance of a style code.
+
+    "flatten" is the released code's: instance norm, and linear heads on the flattened features of a 256 x 256 image; it
+    sees where things are. "statistics" takes each channel's mean and deviation over the brain, so that the code cannot
+    carry anatomy and does not depend on how much of the slice is brain; there one norm spans all channels, for instance
+    norm would erase the channel means, which are the style.
+    """
+
+    def __init__(self, config: StyleEncoderConfig) -> None:
+        super().__init__()
+        if config.pooling not in ("flatten", "statistics"):
+            raise ValueError(f"pooling must be 'flatten' or 'statistics', not '{config.pooling}'")
+        self.flatten = config.pooling == "flatten"
+        layers: list[nn.Module] = [spectral_norm(nn.Conv2d(1, config.widths[0], 3, stride=2, padding=1))]
+        for narrow, wide in pairwise(config.widths):
+            layers += [nn.LeakyReLU(0.2), spectral_norm(nn.Conv2d(narrow, wide, 3, stride=2, padding=1))]
+            layers.append(nn.InstanceNorm2d(wide) if self.flatten else nn.GroupNorm(1, wide))
+        layers.append(nn.LeakyReLU(0.2))
+        self.layers = nn.Sequential(*layers)
+        last = config.widths[-1]
+        features = last * (FLATTEN_SIZE >> len(config.widths)) ** 2 if self.flatten else 2 * last
+        self.mean = nn.Linear(features, config.style_dim)
+        self.log_variance = nn.Linear(features, config.style_dim)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, each (B, style_dim), of images (B, 1, H, W): z-scored, background -4, any H and W."""
+        if self.flatten:
+            size = (FLATTEN_SIZE, FLATTEN_SIZE)
+            features = self.layers(F.interpolate(image, size=size, mode="bilinear", align_corners=False)).flatten(1)
+        else:
+            features = pooled_statistics(self.layers(image), image)
+        return self.mean(features), self.log_variance(features).clamp(*LOG_VARIANCE_RANGE)
+
+
+def pooled_statistics(features: Tensor, image: Tensor) -> Tensor:
+    """Per-channel mean and deviation (B, 2C) of features (B, C, h, w), each pixel weighted by its share of foreground.
+
+    Foreground is what lies above the constant background of the image (B, 1, H, W) that the features come from; in an
+    image without any, all pixels weigh the same.
+    """
+    features = features.float()
+    foreground = (image > BACKGROUND_VALUE + FOREGROUND_MARGIN).float()
+    weights = F.interpolate(foreground, size=features.shape[-2:], mode="area") + 1e-8
+    weights = weights / weights.sum(dim=(2, 3), keepdim=True)
+    mean = (features * weights).sum(dim=(2, 3))
+    variance = ((features - mean[:, :, None, None]).square() * weights).sum(dim=(2, 3))
+    return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)

@@ -1,0 +1,95 @@
+"""The label denoiser: what it is told must reach its prediction, and what it is not told must not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from brainspade_cli.networks.label_denoiser import CONDITIONS, ConditionEmbedding, LabelDenoiser
+from brainspade_cli.presets import preset
+
+TINY = preset("tiny").denoiser
+
+
+def build(*, trained: bool) -> LabelDenoiser:
+    """Build the tiny denoiser; `trained` moves every parameter off its start, zero layers and null vector included."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = LabelDenoiser(TINY).eval()
+    if trained:
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return network
+
+
+def latents(batch: int) -> Tensor:
+    return torch.randn(batch, 3, 48, 64, generator=torch.Generator().manual_seed(2))
+
+
+CONDITION_ROWS = torch.tensor([[0.2, 0.0, 0.0], [0.6, 1.0, 0.1], [0.9, 1.0, 0.5]])
+TIMESTEPS = torch.tensor([0, 500, 999])
+
+
+@torch.no_grad()
+def test_prediction_has_the_shape_of_the_latents():
+    assert build(trained=True)(latents(3), TIMESTEPS, CONDITION_ROWS).shape == (3, 3, 48, 64)
+
+
+@pytest.mark.parametrize("column", range(CONDITIONS))
+@torch.no_grad()
+def test_every_condition_reaches_the_prediction(column):
+    network = build(trained=True)
+    changed = CONDITION_ROWS.clone()
+    changed[:, column] += 0.05
+    difference = network(latents(3), TIMESTEPS, changed) - network(latents(3), TIMESTEPS, CONDITION_ROWS)
+    assert (difference.abs().amax(dim=(1, 2, 3)) > 1e-4).all()
+
+
+@torch.no_grad()
+def test_the_timestep_reaches_the_prediction():
+    network = build(trained=True)
+    same = latents(1).expand(3, -1, -1, -1)
+    rows = CONDITION_ROWS[:1].expand(3, -1)
+    predicted = network(same, TIMESTEPS, rows)
+    assert (predicted[0] - predicted[1]).abs().max() > 1e-3
+    assert (predicted[1] - predicted[2]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_rows_not_kept_forget_their_conditions_and_rows_kept_do_not():
+    network = build(trained=True)
+    keep = torch.tensor([True, False, False])
+    mixed = network(latents(3), TIMESTEPS, CONDITION_ROWS, keep)
+    other = network(latents(3), TIMESTEPS, 1 - CONDITION_ROWS, keep)
+    full = network(latents(3), TIMESTEPS, CONDITION_ROWS)
+    assert torch.equal(mixed[1:], other[1:])
+    assert (mixed[1:] - full[1:]).abs().max() > 1e-3
+    assert torch.equal(mixed[0], full[0])
+    assert torch.equal(network(latents(3), TIMESTEPS, CONDITION_ROWS, torch.ones(3, dtype=torch.bool)), full)
+
+
+@torch.no_grad()
+def test_training_starts_from_the_unconditional_network():
+    embedding = ConditionEmbedding(16)
+    assert not embedding(CONDITION_ROWS, None).any()
+    assert not embedding(CONDITION_ROWS, torch.tensor([False, True, False])).any()
+
+
+def test_conditions_and_null_vector_learn():
+    network = build(trained=True)
+    network(latents(3), TIMESTEPS, CONDITION_ROWS, torch.tensor([True, False, True])).square().mean().backward()
+    for name in ("hidden.weight", "out.weight", "null"):
+        assert network.conditions.get_parameter(name).grad.abs().max() > 0, name
+
+
+@torch.no_grad()
+def test_nearby_loads_are_told_apart_but_embedded_nearby():
+    """Loads of 1 % and 2 % of the brain are different tumours; the embedding must resolve them."""
+    network = build(trained=True)
+    rows = torch.tensor([[0.5, 1.0, 0.01], [0.5, 1.0, 0.02], [0.5, 1.0, 0.3]])
+    embedded = network.conditions(rows, None)
+    near, far = (embedded[0] - embedded[1]).norm(), (embedded[0] - embedded[2]).norm()
+    assert 0.02 * far < near < far
