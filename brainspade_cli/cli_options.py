@@ -1,0 +1,28 @@
+"""Options that several commands share, each spelled and explained once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages and no progress; warnings stay.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Seed = Annotated[int, typer.Option(envvar="BRAINSPADE_SEED", min=0, help="All randomness follows from it.")]
+Device = Annotated[str, typer.Option(envvar="BRAINSPADE_DEVICE", metavar="auto|cpu|cuda|mps")]
+Precision = Annotated[str, typer.Option(envvar="BRAINSPADE_PRECISION", metavar="auto|fp32|bf16")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        envvar="BRAINSPADE_WEIGHTS", help="Weights: a folder or a Hub name (org/name). Default: those installed."
+    ),
+]
+Revision = Annotated[str | None, typer.Option(envvar="BRAINSPADE_REVISION", help="Commit, tag or branch on the Hub.")]
+Offline = Annotated[bool, typer.Option("--offline", envvar="BRAINSPADE_OFFLINE", help="Use nothing but the cache.")]
+SliceFolder = Annotated[Path, typer.Argument(help="A slice set made by `brainspade prepare`.")]
+Out = Annotated[Path, typer.Option(help="Folder of the weights bundle to make or to go on with.")]
+PresetName = Annotated[str, typer.Option(envvar="BRAINSPADE_PRESET", help="tiny (tests), starter or paper (sizes).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")]
