@@ -22,9 +22,7 @@ ITERATIONS = 12
 FIELD_STRENGTH = 0.2
 
 
-def posteriors(
-    t1: NDArray[np.float32], mask: NDArray[np.bool_], prior: Maps, prior_weight: float, path: Path
-) -> Maps:
+def posteriors(t1: NDArray[np.float32], mask: NDArray[np.bool_], prior: Maps, prior_weight: float, path: Path) -> Maps:
     """Posterior probabilities (3, X, Y, Z) of CSF, GM and WM in `mask`, zero outside.
 
     `t1` on the grid, `prior` (3, X, Y, Z) in the same space. ANTs' N4 takes the bias field out first; then `cluster`.

@@ -13,6 +13,7 @@ from brainspade_cli.presets import StyleEncoderConfig
 from brainspade_cli.slices import BACKGROUND_VALUE
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
+INITIAL_LOG_VARIANCE = -4.0
 # The released code flattens the last features, so every image is first brought to this size.
 FLATTEN_SIZE = 256
 FOREGROUND_MARGIN = 0.5
@@ -47,6 +48,9 @@ class StyleEncoder(nn.Module):
         features = last * (FLATTEN_SIZE >> len(config.widths)) ** 2 if self.flatten else 2 * last
         self.mean = nn.Linear(features, config.style_dim)
         self.log_variance = nn.Linear(features, config.style_dim)
+        # Codes start out almost certain: under unit variance the painter learns to overhear them before they carry
+        # anything. The KL loss widens them later as far as it pays.
+        nn.init.constant_(self.log_variance.bias, INITIAL_LOG_VARIANCE)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each (B, style_dim), of images (B, 1, H, W): z-scored, background -4, any H and W."""

@@ -1,0 +1,108 @@
+"""`brainspade train-labels`: the autoencoder of label maps, then a denoiser for each population."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError
+from brainspade_cli.presets import Preset
+from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
+from brainspade_cli.training.autoencoder import train_autoencoder
+from brainspade_cli.training.batches import POPULATIONS, label_table, label_table_of_all
+from brainspade_cli.training.denoiser import condition_table, stage_name, train_denoiser
+from brainspade_cli.training.latents import latent_statistics, open_latents
+from brainspade_cli.training.perceptual import PerceptualLoss, feature_extractor
+from brainspade_cli.training.run import Run, open_run
+from brainspade_cli.weights import open_bundle
+
+
+def train_labels(
+    slices: Path,
+    out: Path,
+    preset: Preset,
+    *,
+    population: str,
+    steps: int | None,
+    resume: bool,
+    seed: int,
+    device: str,
+    precision: str,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Train the label generator on a slice set, and put it into the weights bundle `out`; return what was trained.
+
+    `population` ("healthy", "tumour" or "both") chooses the denoisers; the autoencoder learns from every labelled
+    training slice, for both denoisers share it. `steps` replaces the preset's number of steps of each denoiser and of
+    nothing else. With `resume`, finished stages are skipped, an unfinished one goes on from its newest whole
+    checkpoint, and a finished denoiser goes on where `steps` is higher than before.
+
+    Raises InputError for arguments that cannot be used, SliceSetError for slices that cannot, TrainingError where a
+    loss is not a finite number.
+    """
+    if population not in (*POPULATIONS, "both"):
+        raise InputError(f"There is no population '{population}'; choose healthy, tumour or both.")
+    if steps is not None and steps < 1:
+        raise InputError(f"A training takes at least 1 step, not {steps}.")
+    chosen = POPULATIONS if population == "both" else (population,)
+    stages = (AUTOENCODER, *(stage_name(name) for name in chosen))
+    run = open_run(
+        slices, out, preset, stages, resume=resume, seed=seed, device=device, precision=precision, reporter=reporter
+    )
+    fraction = preset.labels.tumour_fraction
+    everything = label_table_of_all(run.slice_set, fraction)
+    tables = {name: label_table(run.slice_set, name, fraction) for name in chosen}
+    run.reporter.say(
+        f"{len(everything)} labelled training slices of {len(everything.records)} scans; " + _sizes(tables)
+    )
+
+    autoencoder = train_autoencoder(run, everything, _perceptual(run))
+    statistics = latent_statistics(run, autoencoder, everything)
+    run.update_bundle(
+        {
+            "networks": {name: getattr(preset, name) for name in ("autoencoder", "denoiser", "schedule")},
+            "latent": statistics,
+            "stages": {AUTOENCODER: {"steps": preset.labels.autoencoder_steps}},
+        },
+        {"label_autoencoder": autoencoder.state_dict()},
+    )
+
+    count = preset.labels.denoiser_steps if steps is None else steps
+    for name in chosen:
+        store = open_latents(run, autoencoder, tables[name], name)
+        denoiser = train_denoiser(
+            run, name, tables[name], store, statistics, autoencoder, steps=count, initial=_initial(run, name)
+        )
+        run.update_bundle(
+            {"conditions": {name: condition_table(tables[name])}, "stages": {stage_name(name): {"steps": count}}},
+            {f"denoiser_{name}": denoiser.state_dict()},
+        )
+    return {
+        "out": str(out),
+        "stages": {AUTOENCODER: preset.labels.autoencoder_steps, **{stage_name(name): count for name in chosen}},
+        "slices": len(everything),
+    }
+
+
+def _initial(run: Run, population: str) -> dict[str, Any] | None:
+    """Weights that a denoiser starts from: for tumours the healthy one's, where the preset says so and there is one."""
+    if population != "tumour" or not run.preset.labels.tumour_from_healthy:
+        return None
+    bundle = open_bundle(str(run.out))
+    return bundle.network("denoiser_healthy").state_dict() if bundle.has("denoiser_healthy") else None
+
+
+def _perceptual(run: Run) -> PerceptualLoss | None:
+    """The autoencoder's perceptual loss, or None with a warning where no network for it is installed."""
+    if run.preset.labels.perceptual_weight == 0:
+        return None
+    try:
+        return PerceptualLoss(feature_extractor("auto")).to(run.machine.device)
+    except InputError as error:
+        run.reporter.warn(f"the autoencoder trains without its perceptual loss: {error}")
+        return None
+
+
+def _sizes(tables: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {len(table)}" for name, table in tables.items())

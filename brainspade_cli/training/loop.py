@@ -1,0 +1,279 @@
+"""The training loop. Every stage of every training runs through `train`.
+
+All randomness of step s comes from generators derived from (seed, stage, s), so a step's batch does not depend on what
+ran before it, and a training that stopped and went on is bit for bit the one that never stopped. With several
+processes each computes a share of the same batch, and gradients are averaged before every optimiser step.
+"""
+
+from __future__ import annotations
+
+import copy
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn, optim
+
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError, TrainingError
+from brainspade_cli.files import replacing
+from brainspade_cli.training.checkpoints import TrainingState, restore, save_checkpoint
+from brainspade_cli.training.losslog import LossLog
+from brainspade_cli.training.machine import Machine, seeded
+
+# Random choices of a whole batch, on the CPU: every tensor's first dimension is the batch.
+Plan = dict[str, Tensor]
+# What the losses are computed from, on the device; an update may leave tensors in it for the next one.
+Batch = dict[str, Tensor]
+
+LOG_ROWS = 50_000
+PICTURES = 12
+PICTURE_INTERVAL = 50
+SAME_SIGNAL_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser step: Adam on the parameters of `modules`, while all other parameters take no gradient.
+
+    `loss(batch, step)` returns the value to minimise and the terms to log. `rate(step)` is the learning rate.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    rate: Callable[[int], float]
+    loss: Callable[[Batch, int], tuple[Tensor, dict[str, Tensor]]]
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training: its networks, how a batch is drawn and loaded, and the updates that every step makes in order.
+
+    `draw(generator)` gives the plan of a whole batch; `load(plan)` makes a batch of a share of it. `averaged` names the
+    networks of which an exponential moving average is kept. `settings` is what a checkpoint must agree with to be
+    resumed. `picture(averages)` draws a sample for people to look at. A `gradient_clip` of 0 clips nothing.
+    """
+
+    name: str
+    steps: int
+    modules: Mapping[str, nn.Module]
+    updates: tuple[Update, ...]
+    draw: Callable[[torch.Generator], Plan]
+    load: Callable[[Plan], Batch]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    averaged: tuple[str, ...] = ()
+    ema_decay: float = 0.0
+    gradient_clip: float = 0.0
+    picture: Callable[[Mapping[str, nn.Module]], Image] | None = None
+
+
+def step_seed(seed: int, name: str, step: int) -> int:
+    """A seed for one step of one stage, independent of every other's.
+
+    Torch's CPU generator uses 32 bits of it: in a very long training some batch may come twice, which does no harm.
+    """
+    sequence = np.random.SeedSequence([seed, zlib.crc32(name.encode()), step])
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def step_generator(seed: int, name: str, step: int) -> torch.Generator:
+    """The CPU generator that `step_seed` seeds."""
+    return torch.Generator().manual_seed(step_seed(seed, name, step))
+
+
+def train(
+    stage: Stage, folder: Path, machine: Machine, *, seed: int, reporter: Reporter, checkpoint_minutes: float = 3.0
+) -> dict[str, nn.Module]:
+    """Run a stage to its last step, from its newest whole checkpoint in `folder` if there is one.
+
+    Returns the networks in evaluation mode, the average in place of the network where one is kept. Ctrl-C and SIGTERM
+    finish the step, save a checkpoint and leave (KeyboardInterrupt, SystemExit). Raises TrainingError where a loss or
+    a gradient is not a finite number; the last checkpoint stays.
+    """
+    for module in stage.modules.values():
+        module.to(machine.device).train()
+    averages = {name: _frozen_copy(stage.modules[name]) for name in stage.averaged}
+    optimisers = {update.name: _optimiser(stage, update) for update in stage.updates}
+    state = TrainingState(stage.modules, averages, optimisers)
+    done = restore(folder, state, stage.settings)
+    if done < stage.steps:
+        _run(stage, state, folder, machine, done, seed, reporter, 60 * checkpoint_minutes)
+    machine.wait()
+    return {name: averages.get(name, module).eval() for name, module in stage.modules.items()}
+
+
+def _run(
+    stage: Stage,
+    state: TrainingState,
+    folder: Path,
+    machine: Machine,
+    start: int,
+    seed: int,
+    reporter: Reporter,
+    checkpoint_seconds: float,
+) -> None:
+    log = LossLog(folder / "losses.csv", start) if machine.is_main else None
+    log_interval = max(1, stage.steps // LOG_ROWS)
+    picture_interval = max(PICTURE_INTERVAL, stage.steps // PICTURES)
+    begun = saved = time.monotonic()
+    with _stop_signals() as stopping, reporter.progress(stage.name, stage.steps, start) as advance:
+        for step in range(start, stage.steps):
+            plan = _share(stage.draw(step_generator(seed, stage.name, step)), machine)
+            values: dict[str, float] = {}
+            with seeded(step_seed(seed, stage.name, step) + machine.rank, machine.device):
+                batch = stage.load(plan)
+                for update in stage.updates:
+                    values |= _apply(update, stage, state, batch, step, machine)
+            machine.mean_in_place(_statistics(stage.modules))
+            for name, average in state.averages.items():
+                _average(average, stage.modules[name], stage.ema_decay, step)
+
+            done = step + 1
+            finished = done == stage.steps
+            signalled = machine.mean(torch.tensor(float(bool(stopping)), device=machine.device)).item() > 0
+            if log is not None:
+                summary = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+                advance(1, summary)
+                if step % log_interval == 0:
+                    log.write(step, time.monotonic() - begun, values)
+                if stage.picture is not None and (done % picture_interval == 0 or finished):
+                    _save_picture(stage, state, folder, done, seed, machine.device)
+                if finished or signalled or time.monotonic() - saved > checkpoint_seconds:
+                    log.flush()
+                    save_checkpoint(folder, state, done, stage.settings)
+                    saved = time.monotonic()
+                    pace = (saved - begun) / (done - start)
+                    reporter.say(f"{stage.name}: step {done} of {stage.steps}, {pace:.2f} s a step, {summary}")
+            if signalled:
+                machine.wait()
+                reporter.say(f"{stage.name}: stopped after step {done}; go on with --resume")
+                raise _interruption(stopping)
+
+
+def _apply(
+    update: Update, stage: Stage, state: TrainingState, batch: Batch, step: int, machine: Machine
+) -> dict[str, float]:
+    """Make one optimiser step and return its logged terms, averaged over processes."""
+    optimiser = state.optimisers[update.name]
+    own = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for module in stage.modules.values():
+        module.requires_grad_(False)
+    for parameter in own:
+        parameter.requires_grad_(True)
+    with machine.autocast():
+        total, terms = update.loss(batch, step)
+    logged = machine.mean(torch.stack([total.detach().float(), *(value.detach().float() for value in terms.values())]))
+    if not bool(torch.isfinite(logged[0])):
+        raise TrainingError(
+            f"The loss of stage {stage.name} is not a finite number at step {step} ({update.name}); "
+            "lower the learning rate and resume from the last checkpoint."
+        )
+    total.backward()
+    gradients = [parameter.grad for parameter in own if parameter.grad is not None]
+    machine.mean_in_place(gradients)
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if not bool(torch.isfinite(norm)):
+        raise TrainingError(
+            f"A gradient of stage {stage.name} is not a finite number at step {step} ({update.name}); "
+            "lower the learning rate and resume from the last checkpoint."
+        )
+    if stage.gradient_clip > 0:
+        torch.nn.utils.clip_grads_with_norm_(own, stage.gradient_clip, norm)
+    for group in optimiser.param_groups:
+        group["lr"] = update.rate(step)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return dict(zip(terms, logged[1:].tolist(), strict=True))
+
+
+def _share(plan: Plan, machine: Machine) -> Plan:
+    """Cut out this process's part of a batch's plan."""
+    size = len(next(iter(plan.values())))
+    if size % machine.processes:
+        raise InputError(
+            f"A batch of {size} cannot be split evenly between {machine.processes} processes; start fewer of them."
+        )
+    share = size // machine.processes
+    return {name: value[machine.rank * share : (machine.rank + 1) * share] for name, value in plan.items()}
+
+
+def _statistics(modules: Mapping[str, nn.Module]) -> list[Tensor]:
+    """Buffers that each process fills from its own share of the data, such as the running means of batch norm."""
+    return [buffer for module in modules.values() for buffer in module.buffers() if buffer.is_floating_point()]
+
+
+def _optimiser(stage: Stage, update: Update) -> optim.Optimizer:
+    parameters = [parameter for name in update.modules for parameter in stage.modules[name].parameters()]
+    return optim.Adam(parameters, lr=update.rate(0), betas=update.betas)
+
+
+def _frozen_copy(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _average(average: nn.Module, module: nn.Module, decay: float, step: int) -> None:
+    """Move an average towards its network; quicker over the first steps, so that it forgets the initialisation."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    for mean, current in zip(average.parameters(), module.parameters(), strict=True):
+        mean.lerp_(current, weight)
+    for kept, newest in zip(average.buffers(), module.buffers(), strict=True):
+        kept.copy_(newest)
+
+
+@torch.no_grad()
+def _save_picture(stage: Stage, state: TrainingState, folder: Path, done: int, seed: int, device: torch.device) -> None:
+    assert stage.picture is not None
+    shown = {name: state.averages.get(name, module) for name, module in stage.modules.items()}
+    modes = {name: module.training for name, module in shown.items()}
+    for module in shown.values():
+        module.eval()
+    with seeded(step_seed(seed, f"{stage.name} picture", 0), device):
+        image = stage.picture(shown)
+    for name, module in shown.items():
+        module.train(modes[name])
+    with replacing(folder / f"samples-{done:08d}.png") as path:
+        image.save(path)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in the yielded list while the block runs.
+
+    A second SIGINT interrupts at once, unless it comes with the first: torchrun passes on what its children got too.
+    """
+    received: list[int] = []
+    first = 0.0
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if number == signal.SIGINT and received and time.monotonic() - first > SAME_SIGNAL_SECONDS:
+            raise KeyboardInterrupt
+        first = first if received else time.monotonic()
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interruption(received: list[int]) -> BaseException:
+    """What to leave with: as the signal's default would; a process that was told by its peers counts as interrupted."""
+    return SystemExit(128 + signal.SIGTERM) if signal.SIGTERM in received else KeyboardInterrupt()

@@ -1,0 +1,84 @@
+"""Where a training runs: device, precision, and this process's place among its peers (Accelerate underneath)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from brainspade_cli.devices import Compute, open_compute
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One process of a training: its device and precision, and its peers."""
+
+    accelerator: Accelerator
+    compute: Compute
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.compute.device
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes files and speaks."""
+        return self.rank == 0
+
+    def autocast(self) -> torch.autocast:
+        """Context in which networks run: bfloat16 autocast, or nothing special."""
+        return self.compute.autocast()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a tensor over all processes."""
+        if self.processes == 1:
+            return values
+        reduced: Tensor = self.accelerator.reduce(values, reduction="mean")
+        return reduced
+
+    def mean_in_place(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over all processes, all of them sent as one message."""
+        if self.processes == 1 or not tensors:
+            return
+        mean = self.mean(torch.cat([tensor.flatten() for tensor in tensors]))
+        for tensor, part in zip(tensors, mean.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        self.accelerator.wait_for_everyone()
+
+
+def open_machine(device: str, precision: str) -> Machine:
+    """Open the machine for `device` and `precision`; see `devices.open_compute`, also for what is raised.
+
+    Started under `torchrun`, the processes find each other and split every batch between them.
+    """
+    compute = open_compute(device, precision)
+    return Machine(Accelerator(cpu=compute.is_cpu), compute)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Run a block with torch's global generators seeded, and put them back after it.
+
+    For what draws from the global generators and takes no other: network initialisation and dropout.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,195 @@
+"""Label training, end to end on tiny networks and synthetic slices."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError, SliceSetError
+from brainspade_cli.presets import Preset, preset
+from brainspade_cli.slices import ScanRecord, open_slice_set
+from brainspade_cli.training import autoencoder
+from brainspade_cli.training.batches import label_table
+from brainspade_cli.training.checkpoints import newest_checkpoint
+from brainspade_cli.training.deform import warp_maps
+from brainspade_cli.training.denoiser import LOAD_BINS, POSITION_BINS, condition_table
+from brainspade_cli.training.labels import train_labels
+from brainspade_cli.weights import open_bundle
+
+QUICK = replace(
+    preset("tiny"),
+    # No perceptual loss: loading its network takes longer than all the steps.
+    labels=replace(preset("tiny").labels, autoencoder_steps=2, denoiser_steps=2, perceptual_weight=0.0),
+)
+
+
+def run(
+    slices: Path,
+    out: Path,
+    settings: Preset = QUICK,
+    population: str = "both",
+    steps: int | None = None,
+    resume: bool = False,
+    seed: int = 0,
+) -> dict[str, object]:
+    return train_labels(
+        slices,
+        out,
+        settings,
+        population=population,
+        steps=steps,
+        resume=resume,
+        seed=seed,
+        device="cpu",
+        precision="fp32",
+        reporter=Reporter(quiet=True),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("labels") / "bundle"
+    run(slice_folder, out)
+    return out
+
+
+def test_a_bundle_with_both_denoisers_comes_out(trained: Path, slice_folder: Path) -> None:
+    bundle = open_bundle(str(trained))
+    for name in ("label_autoencoder", "denoiser_healthy", "denoiser_tumour"):
+        bundle.network(name)
+    assert set(bundle.config.stages) == {"autoencoder", "denoiser-healthy", "denoiser-tumour"}
+    slice_set = open_slice_set(slice_folder)
+    assert bundle.config.people.train == slice_set.people("train")
+    assert bundle.config.people.held_out == slice_set.people("held-out")
+    assert bundle.config.preset == "tiny"
+    assert bundle.latent().std
+
+
+def test_latents_are_standardised_by_the_bundles_statistics(trained: Path) -> None:
+    statistics = open_bundle(str(trained)).latent()
+    stores = [np.load(trained / "training" / "latents" / name / "mean.npy") for name in ("healthy", "tumour")]
+    plain = np.concatenate([store[:, 0] for store in stores]).astype(np.float64)
+    assert stores[0].shape[1:] == (1 + QUICK.labels.latent_copies, 3, 48, 64)
+    np.testing.assert_allclose(plain.mean(axis=(0, 2, 3)), statistics.mean, atol=0.3)
+    assert not np.array_equal(stores[0][:, 0], stores[0][:, 1])
+
+
+def test_the_tumour_denoiser_starts_from_the_healthy_one(slice_folder: Path, tmp_path: Path) -> None:
+    """With a learning rate of nothing, what comes out is what it started from."""
+    still = replace(QUICK, labels=replace(QUICK.labels, denoiser_rate=0.0))
+    run(slice_folder, tmp_path / "from", still, steps=1)
+    fresh = replace(still, labels=replace(still.labels, tumour_from_healthy=False))
+    run(slice_folder, tmp_path / "fresh", fresh, steps=1)
+    for folder, same in (("from", True), ("fresh", False)):
+        bundle = open_bundle(str(tmp_path / folder))
+        healthy, tumour = (bundle.network(f"denoiser_{name}").state_dict() for name in ("healthy", "tumour"))
+        assert all(torch.equal(healthy[key], tumour[key]) for key in healthy) is same
+
+
+def test_an_interrupted_training_goes_on_bit_for_bit(
+    trained: Path, slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: torch.Tensor) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return warp_maps(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(autoencoder, "warp_maps", stop)
+        with pytest.raises(SystemExit):
+            run(slice_folder, tmp_path / "stopped")
+    run(slice_folder, tmp_path / "stopped", resume=True)
+    assert open_bundle(str(tmp_path / "stopped")).config.sha256 == open_bundle(str(trained)).config.sha256
+
+
+def test_a_second_training_into_the_same_folder_is_refused(trained: Path, slice_folder: Path) -> None:
+    with pytest.raises(InputError, match="--resume"):
+        run(slice_folder, trained)
+
+
+def test_resume_skips_what_is_finished_and_extends_denoisers(slice_folder: Path, tmp_path: Path) -> None:
+    flat = replace(QUICK, labels=replace(QUICK.labels, denoiser_rate=0.0, denoiser_steps=1))
+    run(slice_folder, tmp_path, flat, "healthy")
+    before = (tmp_path / "label_autoencoder.safetensors").read_bytes()
+    result = run(slice_folder, tmp_path, flat, "healthy", steps=3, resume=True)
+    assert result["stages"] == {"autoencoder": 2, "denoiser-healthy": 3}
+    found = newest_checkpoint(tmp_path / "training" / "denoiser-healthy")
+    assert found is not None
+    assert found[1]["step"] == 3
+    assert (tmp_path / "label_autoencoder.safetensors").read_bytes() == before
+    assert not open_bundle(str(tmp_path)).has("denoiser_tumour")
+    run(slice_folder, tmp_path, flat, "tumour", resume=True)
+    assert open_bundle(str(tmp_path)).has("denoiser_healthy")
+    assert open_bundle(str(tmp_path)).has("denoiser_tumour")
+
+
+def test_finished_weights_without_checkpoints_are_not_overwritten(
+    trained: Path, slice_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "copy", ignore=shutil.ignore_patterns("training"))
+    for resume in (False, True):
+        with pytest.raises(InputError, match="without the checkpoints"):
+            run(slice_folder, tmp_path / "copy", resume=resume)
+
+
+@pytest.mark.parametrize("direction", ["held out before", "trained on before"])
+def test_a_person_is_never_on_both_sides(trained: Path, slice_folder: Path, tmp_path: Path, direction: str) -> None:
+    shutil.copytree(trained, tmp_path / "bundle")
+    path = tmp_path / "bundle" / "config.json"
+    config = json.loads(path.read_text())
+    name = config["people"]["train" if direction == "held out before" else "held_out"][0]
+    other = {"held out before": "held_out", "trained on before": "train"}[direction]
+    config["people"][other].append(name)
+    path.write_text(json.dumps(config))
+    with pytest.raises(SliceSetError, match=name):
+        run(slice_folder, tmp_path / "bundle", resume=True)
+
+
+def test_other_network_sizes_are_refused_on_resume(trained: Path, slice_folder: Path) -> None:
+    other = replace(QUICK, autoencoder=replace(QUICK.autoencoder, channels=(8, 8, 16)))
+    with pytest.raises(InputError, match="autoencoder"):
+        run(slice_folder, trained, other, resume=True)
+
+
+@pytest.mark.parametrize(("population", "steps"), [("elderly", None), ("both", 0)])
+def test_bad_arguments_are_refused(slice_folder: Path, tmp_path: Path, population: str, steps: int | None) -> None:
+    with pytest.raises(InputError):
+        run(slice_folder, tmp_path / "none", population=population, steps=steps)
+    assert not (tmp_path / "none").exists()
+
+
+def test_condition_table_counts_the_draws(slice_folder: Path) -> None:
+    table = label_table(open_slice_set(slice_folder), "tumour", 2 / 3)
+    histogram = condition_table(table)
+    counts = np.array(histogram.counts)
+    assert counts.shape == (POSITION_BINS, len(histogram.load_edges))
+    assert len(histogram.load_edges) <= LOAD_BINS + 1
+    assert counts.sum() == pytest.approx(len(table))
+    assert counts[:, 0].sum() / counts.sum() == pytest.approx(1 / 3)
+    loads = table.conditions[table.conditions[:, 1] > 0, 2]
+    assert histogram.load_edges[0] == pytest.approx(float(loads.min()))
+    assert histogram.load_edges[-1] == pytest.approx(float(loads.max()))
+    assert (counts[:, 1:].sum(axis=0) > 0).all()
+
+
+def test_condition_table_of_the_healthy_has_no_lesions(slice_folder: Path) -> None:
+    histogram = condition_table(label_table(open_slice_set(slice_folder), "healthy", 2 / 3))
+    counts = np.array(histogram.counts)
+    assert counts[:, 1:].sum() == 0
+    assert counts[:, 0].sum() == pytest.approx(18)
+
+
+def test_records_of_the_fixture_agree_with_their_arrays(slice_folder: Path) -> None:
+    scans: tuple[ScanRecord, ...] = open_slice_set(slice_folder).scans
+    assert {scan.population for scan in scans} == {"healthy", "tumour"}
+    for scan in scans:
+        labels = open_slice_set(slice_folder).labels(scan)
+        assert (labels.astype(int).sum(axis=1) == 255).all()
