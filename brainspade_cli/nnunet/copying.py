@@ -1,0 +1,101 @@
+"""The bulk of an export: every case, and the real test cases, into their places; those already there stay."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainspade_cli.console import Reporter
+from brainspade_cli.nnunet.dataset import file_names
+from brainspade_cli.nnunet.raw import RawLayout, flush_cases
+from brainspade_cli.nnunet.sources import Source, Sources
+from brainspade_cli.nnunet.transfer import label_values, transfer_image, transfer_label
+
+# Copying waits for the disk and compressing releases the interpreter, so threads help.
+THREADS = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case (or test case) on its way: (from, to) for each image and, where there is one, for the label."""
+
+    images: tuple[tuple[Path, Path], ...]
+    label: tuple[Path, Path] | None
+    file_ending: str
+    lookup: NDArray[np.uint8]
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """Every file that it makes."""
+        return tuple(target for _, target in (*self.images, *([self.label] if self.label else [])))
+
+    @property
+    def done(self) -> bool:
+        """Whether all of these are there, and none is empty, as a power cut may leave one."""
+        return all(target.is_file() and target.stat().st_size > 0 for target in self.targets)
+
+
+def copy_cases(layout: RawLayout, sources: Sources, reporter: Reporter) -> bool:
+    """Write every case that is not there yet; returns whether any label holds ignored pixels."""
+    jobs = [job for part in sources.parts for job in (*_case_jobs(layout, sources, part), *_test_jobs(layout, part))]
+    if not all(job.done for job in jobs):
+        # Files were lost since: no dataset until they are back.
+        layout.header.unlink(missing_ok=True)
+    for folder in {target.parent for job in jobs for target in job.targets}:
+        folder.mkdir(exist_ok=True)
+    ignore = sources.task.ignore_value
+
+    def run(job: Job) -> bool:
+        if not job.done:
+            for source, target in job.images:
+                transfer_image(source, target, job.file_ending, layout.file_ending)
+            if job.label:
+                transfer_label(*job.label, job.file_ending, layout.file_ending, job.lookup)
+        return job.label is not None and bool((job.lookup == ignore).any()) and ignore in label_values(job.label[1])
+
+    with_ignore = False
+    with ThreadPoolExecutor(THREADS) as pool, reporter.progress("exporting", len(jobs)) as advance:
+        futures = [pool.submit(run, job) for job in jobs]
+        try:
+            for future in futures:
+                with_ignore |= future.result()
+                advance()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    names = [name for real in (False, True) for name in sources.named_cases(real=real)]
+    flush_cases(layout, names, len(sources.channel_names))
+    layout.remove_temporaries()
+    return with_ignore
+
+
+def _case_jobs(layout: RawLayout, sources: Sources, part: Source) -> list[Job]:
+    return [
+        Job(
+            tuple((image, layout.image_path(name, channel)) for channel, image in enumerate(case.images)),
+            (case.label, layout.label_path(name)),
+            part.file_ending,
+            part.lookup,
+        )
+        for name, case in part.named_cases()
+    ]
+
+
+def _test_jobs(layout: RawLayout, part: Source) -> list[Job]:
+    """Test images and labels of a real dataset, file by file."""
+    if not part.real:
+        return []
+    folder = part.dataset.folder
+    images = [
+        Job(((folder / "imagesTs" / name, layout.folder / "imagesTs" / name),), None, part.file_ending, part.lookup)
+        for name in file_names(folder / "imagesTs", part.file_ending)
+    ]
+    labels = [
+        Job((), (folder / "labelsTs" / name, layout.folder / "labelsTs" / name), part.file_ending, part.lookup)
+        for name in file_names(folder / "labelsTs", part.file_ending)
+    ]
+    return images + labels

@@ -1,0 +1,180 @@
+"""Merging datasets into one for nnU-Net: tasks, formats, real scans beside synthetic ones (the paper's hybrid), splits.
+
+The order of writing is what makes it safe: marker, cases, manifest, splits, dataset.json. Killed at any moment, the
+same command goes on; without dataset.json nnU-Net does not take the folder for a dataset.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from brainspade_cli import __version__
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import DatasetError
+from brainspade_cli.files import sha256, write_json
+from brainspade_cli.nnunet.check import require_sound
+from brainspade_cli.nnunet.copying import copy_cases
+from brainspade_cli.nnunet.provenance import begin_export, file_mark, read_manifest, style_marks, write_manifest
+from brainspade_cli.nnunet.raw import (
+    RawLayout,
+    check_channel_names,
+    dataset_folder,
+    refuse_shared_id,
+    write_dataset_json,
+)
+from brainspade_cli.nnunet.sources import Sources, open_sources
+from brainspade_cli.nnunet.splits import Split, hybrid_splits, read_splits, synthetic_splits
+
+PREPROCESSED_VARIABLE = "nnUNet_preprocessed"
+
+
+def export(
+    datasets: Sequence[Path],
+    out: Path | None,
+    dataset_id: int,
+    name: str,
+    task: str = "all",
+    real: Path | None = None,
+    splits: bool = False,
+    file_format: str | None = None,
+    check: bool = False,
+    *,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Write `out`/Dataset501_name from one or more datasets that `sample` made; returns a summary as JSON data.
+
+    out: the folder of raw datasets; None for $nnUNet_raw, or ./nnUNet_raw.
+    task: "all", "tissues", "tumour", or a JSON file (see `tasks`). file_format: "nifti", "png", or None to keep it.
+    real: a real nnU-Net raw dataset to merge in, slices or volumes, whose labels fit the task by name or number; its
+    imagesTs (and labelsTs) come along, for the test set has to be real. splits: also write splits_final.json.
+    check: also check the result. PV maps that `sample` saved stay where they are.
+    Raises DatasetError for anything that does not fit, CheckFailed where the check finds problems.
+    """
+    folder = dataset_folder(dataset_id, name, out)
+    refuse_shared_id(folder)
+    sources = open_sources(datasets, real, task, file_format)
+    check_channel_names(sources.channel_names)
+    if folder.resolve() in {part.dataset.folder.resolve() for part in sources.parts}:
+        raise DatasetError(f"{folder} is one of the datasets to be merged; choose another id or name.")
+    folds = _folds(sources) if splits else []
+    places = _splits_places(folder, folds) if splits else []
+    record = _record(sources, splits)
+    layout = RawLayout(folder, sources.file_ending)
+    begin_export(layout, record)
+    for part in sources.parts:
+        if part.by_number:
+            reporter.warn(f"{part.dataset.folder} names its labels otherwise than the task; they are taken by number.")
+
+    labels = sources.task.labels(with_ignore=copy_cases(layout, sources, reporter))
+    write_manifest(layout, _manifest(sources))
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_json(place, folds)
+    synthetic, authentic = sources.named_cases(real=False), sources.named_cases(real=True)
+    write_dataset_json(
+        folder,
+        labels,
+        sources.channel_names,
+        len(synthetic) + len(authentic),
+        sources.file_ending,
+        brainspade={"version": __version__, **record},
+    )
+    _say_validation(folder, bool(authentic), places, reporter)
+    if check:
+        require_sound(folder, reporter)
+    return {
+        "folder": str(folder),
+        "cases": len(synthetic) + len(authentic),
+        "synthetic": len(synthetic),
+        "real": len(authentic),
+        "labels": labels,
+        "channels": list(sources.channel_names),
+        "file_ending": sources.file_ending,
+        "folds": len(folds),
+        "splits": [str(place) for place in places],
+        "checked": check,
+        "next": f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c 2d --verify_dataset_integrity",
+    }
+
+
+def _folds(sources: Sources) -> list[Split]:
+    real = sources.named_cases(real=True)
+    if real:
+        return hybrid_splits(real, sources.named_cases(real=False))
+    by_label: dict[str, list[str]] = {}
+    by_label_and_style: dict[str, list[str]] = {}
+    for part in sources.parts:
+        rows = read_manifest(part.dataset.folder)
+        for name, case in part.named_cases():
+            by_label[name] = [file_mark(case.label)]
+            by_label_and_style[name] = [*by_label[name], *style_marks(rows.get(case.name, {}))]
+    return synthetic_splits([by_label_and_style, by_label])
+
+
+def _splits_places(folder: Path, folds: list[Split]) -> list[Path]:
+    """Where splits_final.json goes: the dataset's folder, and the preprocessed one where nnU-Net's variable names it.
+
+    Raises DatasetError where other splits lie there already: trainings may depend on them, and nnU-Net, which copies
+    the first to the second when it plans, stops without a word where the two differ.
+    """
+    places = [folder / "splits_final.json"]
+    preprocessed = os.environ.get(PREPROCESSED_VARIABLE)
+    if preprocessed:
+        place = Path(preprocessed) / folder.name / "splits_final.json"
+        if place.exists() and read_splits(place) != folds:
+            raise DatasetError(f"{place} holds the splits of an earlier dataset; delete it or choose another id.")
+        places.append(place)
+    return places
+
+
+def _say_validation(folder: Path, hybrid: bool, places: Sequence[Path], reporter: Reporter) -> None:
+    if hybrid and not places:
+        reporter.say("Without --splits, nnU-Net will draw synthetic cases for validation as well as real ones.")
+    elif places and not hybrid:
+        reporter.say("Every case is synthetic, so validation is too: its Dice says that training works, and no more.")
+    if len(places) == 1:
+        reporter.say(
+            f"nnU-Net 2.8 finds {places[0].name} by itself when it plans; for an older one, copy it to"
+            f" ${PREPROCESSED_VARIABLE}/{folder.name}/ before training."
+        )
+
+
+def _record(sources: Sources, splits: bool) -> dict[str, Any]:
+    """Everything that decides what an export holds."""
+    return {
+        "task": {
+            "name": sources.task.name,
+            "labels": {name: list(members) for name, members in sources.task.groups.items()},
+            "ignored": list(sources.task.ignored),
+            "background": list(sources.task.background),
+        },
+        "file_ending": sources.file_ending,
+        "splits": splits,
+        "sources": [
+            {
+                "dataset": part.dataset.folder.name,
+                "real": part.real,
+                "cases": len(part.dataset.cases),
+                "prefix": part.prefix,
+                "dataset_json_sha256": sha256(part.dataset.folder / "dataset.json"),
+            }
+            for part in sources.parts
+        ],
+    }
+
+
+def _manifest(sources: Sources) -> list[dict[str, Any]]:
+    """One row a case: its name, the dataset and the name it came from, and what that dataset's manifest says of it."""
+    rows = []
+    for part in sources.parts:
+        known = read_manifest(part.dataset.folder)
+        for name, case in part.named_cases():
+            row = {**known.get(case.name, {}), "case": name}
+            row["came_from"] = {"dataset": part.dataset.folder.name, "case": case.name, "real": part.real}
+            # Paths there, not here.
+            row.pop("files", None)
+            rows.append(row)
+    return rows

@@ -1,0 +1,73 @@
+"""What an export says about itself: the marker by which it knows its own folder, and where each case came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from brainspade_cli.errors import DatasetError
+from brainspade_cli.files import write_json, write_text
+from brainspade_cli.nnunet.raw import RawLayout
+
+
+def begin_export(layout: RawLayout, record: Mapping[str, Any]) -> None:
+    """Make the folder of an export, or go on with the one begun there by the same command.
+
+    `record` is everything that decides what the export holds, as JSON data. Raises DatasetError where the folder holds
+    something else, or an export of other things.
+    """
+    marker = layout.provenance / "export.json"
+    try:
+        begun = json.loads(marker.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        begun = None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{marker} cannot be read ({error}); delete the folder or choose another.") from error
+    if begun is None:
+        # Empty folders and hidden files may be our own, of a process killed before it wrote the marker.
+        files = (path for path in layout.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        if layout.folder.is_file() or any(files):
+            raise DatasetError(f"{layout.folder} already holds something else; choose another id, name or folder.")
+        layout.create()
+        write_json(marker, record)
+    elif begun != record:
+        changed = [key for key in record if not isinstance(begun, dict) or begun.get(key) != record[key]]
+        raise DatasetError(
+            f"{layout.folder} holds an export that differs in {', '.join(changed) or 'its settings'}; delete it, or"
+            " choose another id or name."
+        )
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """Rows of a dataset's manifests (one a shard), by case, the last of each; a line cut short by a kill is no row."""
+    rows: dict[str, dict[str, Any]] = {}
+    for path in sorted((folder / "brainspade").glob("manifest*.jsonl")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and isinstance(row.get("case"), str):
+                rows[row["case"]] = row
+    return rows
+
+
+def write_manifest(layout: RawLayout, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write brainspade/manifest.jsonl, one row a case."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_text(layout.provenance / "manifest.jsonl", text)
+
+
+def style_marks(row: Mapping[str, Any]) -> list[str]:
+    """Hashes of the style scans of a manifest row: cases that share one are painted in the same scan's style."""
+    styles = row.get("styles")
+    entries = styles if isinstance(styles, list) else []
+    return [str(entry["sha256"]) for entry in entries if isinstance(entry, dict) and entry.get("sha256")]
+
+
+def file_mark(path: Path) -> str:
+    """Hash of a file's bytes: labels of one map and height are the same bytes, whichever run wrote them."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
