@@ -1,9 +1,9 @@
-"""Make the style scan of the quickstart: a FLAIR volume of a brain that is nobody's.
+"""Make the style scans of the quickstart, t1.nii.gz and flair.nii.gz: volumes of a brain that is nobody's.
 
-    python examples/quickstart/make_style.py SLICES examples/quickstart/flair.nii.gz
+    python examples/quickstart/make_style.py SLICES WEIGHTS examples/quickstart
 
-The anatomy is the population prior of a slice set (the average of its training people, each voxel given to its likeliest
-tissue); the contrast is one style code from the weights' own bank. Painted every 4 mm.
+The anatomy is the population prior of a slice set (the average of its training people, each voxel given to its
+likeliest tissue); each contrast is the mean of the weights' own bank of styles. Painted every 4 mm.
 """
 
 import sys
@@ -33,21 +33,22 @@ def likeliest_tissue(prior: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def main(slices: Path, out: Path) -> None:
-    """Write the volume to `out`."""
+def main(slices: Path, weights: str, out: Path) -> None:
+    """Write the volumes into the folder `out`."""
     maps = torch.from_numpy(likeliest_tissue(np.load(slices / "prior.npy", mmap_mode="r")))
-    bundle = open_bundle()
-    bank = bundle.style_bank("flair")
-    code = bank.mean.mean(dim=0, keepdim=True)
-    painter = bundle.network("spade_generator")
-    painted = torch.cat([painter(part, code.expand(len(part), -1)) for part in maps.split(4)])[:, 0]
-    values = (painted * bank.intensity_std + bank.intensity_mean).clamp(min=1)
-    volume = torch.where(maps[:, 0] >= 0.5, 0.0, values).round().short().permute(1, 2, 0)
     affine = grid_affine() @ np.diag([1.0, 1.0, SPACING_MM, 1.0])
     affine[2, 3] += FIRST
-    with replacing(out) as temporary:
-        nib.save(nib.Nifti1Image(volume.numpy(), affine), temporary)
+    bundle = open_bundle(weights)
+    painter = bundle.network("spade_generator")
+    for modality in ("t1", "flair"):
+        bank = bundle.style_bank(modality)
+        code = bank.mean.mean(dim=0, keepdim=True)
+        painted = torch.cat([painter(part, code.expand(len(part), -1)) for part in maps.split(4)])[:, 0]
+        values = (painted * bank.intensity_std + bank.intensity_mean).clamp(min=1)
+        volume = torch.where(maps[:, 0] >= 0.5, 0.0, values).round().short().permute(1, 2, 0)
+        with replacing(out / f"{modality}.nii.gz") as temporary:
+            nib.save(nib.Nifti1Image(volume.numpy(), affine), temporary)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

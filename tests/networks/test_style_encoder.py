@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from brainspade_cli.networks.style_encoder import StyleEncoder, pooled_statistics, sample_style
+from brainspade_cli.networks.style_encoder import (
+    HISTOGRAM_BINS,
+    HISTOGRAM_RANGE,
+    StyleEncoder,
+    pooled_statistics,
+    sample_style,
+    soft_histogram,
+)
 from brainspade_cli.presets import StyleEncoderConfig, preset, replace
 from brainspade_cli.slices import BACKGROUND_VALUE
 
@@ -115,3 +122,29 @@ def test_convolutions_are_bounded_by_spectral_norm():
             if isinstance(layer, torch.nn.Conv2d)
         ]
     assert sizes == pytest.approx([1.0] * len(TINY.widths), rel=0.05)
+
+
+def test_the_histogram_counts_brain_only_and_tells_contrasts_apart() -> None:
+    image = torch.full((2, 1, 64, 64), BACKGROUND_VALUE)
+    image[0, 0, 16:48, 16:48] = -1.0
+    image[1, 0, 8:56, 8:56] = 2.0
+    dark, bright = soft_histogram(image)
+    centres = torch.linspace(*HISTOGRAM_RANGE, HISTOGRAM_BINS)
+    assert centres[dark.argmax()] == pytest.approx(-1.0, abs=0.5)
+    assert centres[bright.argmax()] == pytest.approx(2.0, abs=0.5)
+    assert dark[-3:].max() < 0.05
+    larger = torch.full((1, 1, 64, 64), BACKGROUND_VALUE)
+    larger[0, 0, 4:60, 4:60] = -1.0
+    assert torch.allclose(soft_histogram(larger)[0], dark, atol=1e-3)
+
+
+def test_codes_differ_between_contrasts_from_the_start() -> None:
+    """A style that is drowned in the background's edge cannot be learnt from."""
+    encoder = build(StyleEncoderConfig())
+    generator = torch.Generator().manual_seed(0)
+    brain = torch.randn(1, 1, 96, 128, generator=generator)
+    image = torch.full((2, 1, 192, 256), BACKGROUND_VALUE)
+    image[0, :, 48:144, 64:192], image[1, :, 48:144, 64:192] = brain, -(brain.abs())
+    with torch.no_grad():
+        codes, log_variance = encoder(image)
+    assert (codes[0] - codes[1]).abs().mean() > 0.5 * torch.exp(0.5 * log_variance).mean()

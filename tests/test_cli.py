@@ -1,0 +1,210 @@
+"""The command line as a person meets it: exit codes, one sentence on stderr, results on stdout."""
+
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainspade_cli import cli
+from brainspade_cli.nnunet.raw import RawLayout
+from tests.phantoms import save, t1_of, tissue_phantom
+
+COMMANDS = [
+    ["prepare"],
+    ["train-labels"],
+    ["train-images"],
+    ["sample"],
+    ["export-nnunet"],
+    ["weights"],
+    ["weights", "info"],
+    ["weights", "download"],
+    ["weights", "push"],
+    ["weights", "list"],
+]
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run `brainspade ARGUMENTS` in this process; returns exit code, stdout, stderr."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["brainspade", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        out, error = capfd.readouterr()
+        return code, out, error
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def weights(slice_folder, tmp_path_factory):
+    """Weights of the tiny preset, trained through the command line."""
+    out = tmp_path_factory.mktemp("cli") / "weights"
+    for command in ("train-labels", "train-images"):
+        arguments = [command, str(slice_folder), "--out", str(out), "--preset", "tiny", "--quiet"]
+        arguments += ["--perceptual", "self"] if command == "train-images" else []
+        subprocess.run([sys.executable, "-m", "brainspade_cli.cli", *arguments], check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def style(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("style") / "flair.nii.gz", t1_of(tissue_phantom()))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_leads_with_an_example(run, command):
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    assert out.index("Example:") < out.index("Options")
+
+
+def test_help_loads_nothing_heavy():
+    script = (
+        "import sys; from brainspade_cli import cli; sys.argv = ['brainspade', 'sample', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "sys.stderr.write(' '.join(sorted({'torch', 'numpy', 'monai', 'nibabel', 'huggingface_hub'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "--style" in done.stdout
+
+
+def test_version_and_no_arguments(run):
+    code, out, _ = run("--version")
+    assert code == 0
+    assert out.startswith("brainspade 0.")
+    code, _, error = run("sample", "--no-such-option")
+    assert code == 2
+    assert "--no-such-option" in error
+
+
+def _sentence(error, *words):
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+
+
+def test_bad_styles_end_with_one_sentence_and_2(run, weights, tmp_path, style):
+    """Every scan that cannot serve as a style is named, with the reason; nothing is written."""
+    data = nib.load(style).get_fdata(dtype=np.float32)
+    affine = nib.load(style).affine
+    text = tmp_path / "text_flair.nii.gz"
+    text.write_text("no scan")
+    torn = tmp_path / "torn_flair.nii.gz"
+    torn.write_bytes(style.read_bytes()[:-2000])
+    holes = data.copy()
+    holes[5, 5, 5] = np.nan
+    made = {
+        "four": np.stack([data, data], axis=-1),
+        "zero": np.zeros_like(data),
+        "nan": holes,
+        "crumb": np.pad(np.full((4, 4, 4), 9, np.float32), 20),
+    }
+    reasons = {
+        text: "not a NIfTI",
+        torn: "ends early or is damaged",
+        tmp_path / "absent_flair.nii.gz": "absent_flair.nii.gz",
+    }
+    for name, array in made.items():
+        path = tmp_path / f"{name}_flair.nii.gz"
+        nib.save(nib.Nifti1Image(array, affine), path)
+        reasons[path] = {"four": "4 dimensions", "zero": "all zero", "nan": "NaN", "crumb": "no brain"}[name]
+    for path, reason in reasons.items():
+        code, out, error = run("sample", "--style", path, "--n", 1, "--out", tmp_path / "out", "--weights", weights)
+        assert (code, out) == (2, ""), error
+        _sentence(error, path.name, reason)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_bad_input_ends_with_one_sentence_and_2(run, weights, tmp_path, style):
+    pickled = tmp_path / "model.pt"
+    pickled.write_bytes(b"\x80\x04K\x01.")
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "thesis.txt").write_text("mine")
+    base = ("sample", "--n", 1, "--out", tmp_path / "out")
+    cases = [
+        ((*base, "--style", f"t1x={style}", "--weights", weights), "t1x"),
+        ((*base, "--style", style, "--weights", tmp_path / "nowhere"), "nowhere"),
+        ((*base, "--style", style, "--weights", pickled), "pickle"),
+        ((*base, "--weights", weights), "--style"),
+        ((*base, "--style", "@swi", "--weights", weights), "swi"),
+        ((*base, "--style", style, "--weights", weights, "--sampler", "magic"), "magic"),
+        ((*base, "--style", style, "--weights", weights, "--batch-size", "many"), "--batch-size"),
+        ((*base, "--style", style, "--weights", weights, "--shard", "3/3"), "3/3"),
+        (("sample", "--n", 1, "--out", taken, "--style", style, "--weights", weights), "taken"),
+        (("prepare", tmp_path / "nowhere", tmp_path / "slices"), "nowhere"),
+        (("train-labels", tmp_path, "--out", tmp_path / "w"), "not a slice set"),
+        (("train-labels", tmp_path, "--out", tmp_path / "w", "--preset", "huge"), "huge"),
+        (("export-nnunet", tmp_path, "--id", 7, "--name", "x", "--out", tmp_path), str(tmp_path)),
+    ]
+    for arguments, word in cases:
+        code, out, error = run(*arguments)
+        assert (code, out) == (2, ""), (arguments, error)
+        _sentence(error, word)
+    assert (taken / "thesis.txt").read_text() == "mine"
+    assert not (tmp_path / "out").exists()
+
+
+def test_given_maps_must_sum_to_one(run, weights, tmp_path, style):
+    maps = np.zeros((192, 256, 1, 8), np.float32)
+    maps[..., 0] = 0.6
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    nib.save(nib.Nifti1Image(maps, np.eye(4)), labels / "half.nii.gz")
+    code, _, error = run(
+        "sample", "--style", style, "--n", 1, "--labels", labels, "--out", tmp_path / "out", "--weights", weights
+    )
+    assert code == 2
+    _sentence(error, "half.nii.gz", "sum to 1")
+
+
+def test_from_one_scan_to_a_checked_task(run, weights, tmp_path, style):
+    out = tmp_path / "raw" / "Dataset501_brainspade"
+    sample = ("sample", "--style", style, "--n", 5, "--tumour", "--out", out, "--weights", weights, "--steps", 2)
+    code, stdout, error = run(*sample)
+    assert code == 0, error
+    assert stdout.rstrip().splitlines()[-1].startswith("brainspade export-nnunet") or "nnUNetv2" in stdout
+    assert json.loads((out / "dataset.json").read_text())["numTraining"] == 5
+    assert (out / "brainspade/preview.png").is_file()
+    before = RawLayout(out, ".nii.gz").image_path("brainspade_0000003", 0).read_bytes()
+
+    code, stdout, _ = run(*sample, "--json")
+    assert code == 0
+    assert json.loads(stdout)["made"] == 0
+    assert RawLayout(out, ".nii.gz").image_path("brainspade_0000003", 0).read_bytes() == before
+
+    code, stdout, error = run(
+        "export-nnunet", out, "--id", 510, "--name", "tumour", "--task", "tumour", "--out", tmp_path / "raw", "--json"
+    )
+    assert code == 0, error
+    assert json.loads(stdout)["cases"] == 5
+
+    code, stdout, _ = run("weights", "info", "--weights", weights, "--json")
+    assert code == 0
+    assert json.loads(stdout)["preset"] == "tiny"
+
+
+def test_an_interrupted_command_ends_with_130(run, monkeypatch, slice_folder, tmp_path):
+    from brainspade_cli.training import labels
+
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(labels, "train_labels", interrupted)
+    code, _, error = run("train-labels", slice_folder, "--out", tmp_path / "w", "--preset", "tiny")
+    assert code == 130
+    assert "the same command goes on" in error
