@@ -77,7 +77,7 @@ def prepare(
 
     Example:  [bold]brainspade prepare scans/ slices/ --held-out sub-07[/bold]
     """
-    from brainspade_cli.prepare import prepare as run
+    from brainspade_cli.preparing.prepare import prepare as run
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
     summary = run(scans, out, register=register, held_out=held_out or (), jobs=jobs, reporter=reporter)
@@ -216,10 +216,10 @@ def sample(
     Two channels of the same labels:  [bold]brainspade sample --style t1=t1.nii.gz flair=flair.nii.gz --n 20000[/bold]
     """
     from brainspade_cli.nnunet.raw import dataset_folder
-    from brainspade_cli.plan import PairPlan
-    from brainspade_cli.sample_run import SampleRequest
-    from brainspade_cli.sampling import run_sampling
-    from brainspade_cli.shards import parse_shard, shard_from_environment
+    from brainspade_cli.sampling.plan import PairPlan
+    from brainspade_cli.sampling.run import SampleRequest
+    from brainspade_cli.sampling.sample import run_sampling
+    from brainspade_cli.sampling.shards import parse_shard, shard_from_environment
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
     request = SampleRequest(

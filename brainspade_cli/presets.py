@@ -202,7 +202,8 @@ def presets() -> dict[str, Preset]:
             ema_decay=0.998,
         ),
         # A pixel loss, a livelier rate and a lighter grip on the codes: within a short training the paper's contrastive
-        # weight of 1 is won by codes that are all alike, and the painter learns to ignore them. A mild bias field, as the released code later went to as well.
+        # weight of 1 is won by codes that are all alike, and the painter learns to ignore them. A mild bias field, as
+        # the released code later went to as well.
         images=ImageTrainingConfig(
             classifier_steps=150,
             steps=1400,

@@ -14,7 +14,7 @@ T1_BRIGHTNESS = np.array([0.0, 40.0, 90.0, 140.0], np.float32)
 
 
 def tissue_phantom(spacing: tuple[float, float, float] = (2.0, 2.0, 2.0), seed: int = 0) -> NDArray[np.uint8]:
-    """Tissue labels (X, Y, Z) of an ellipsoid brain, 130 x 160 x 110 mm: white inside grey inside CSF, two ventricles."""
+    """Tissue labels (X, Y, Z) of an ellipsoid brain of 130 x 160 x 110 mm: white in grey in CSF, and two ventricles."""
     size = np.ceil(np.array([150.0, 180.0, 130.0]) / spacing).astype(int)
     axes = [(np.arange(n) + 0.5) * step - n * step / 2 for n, step in zip(size, spacing, strict=True)]
     x, y, z = np.meshgrid(*axes, indexing="ij")
@@ -35,12 +35,10 @@ def t1_of(labels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.float32]:
     return np.where(labels > 0, np.clip(T1_BRIGHTNESS[labels] + noise, 1, None), 0).astype(np.float32)
 
 
-def affine_of(
-    shape: tuple[int, ...], spacing: tuple[float, float, float], axes: str = "RAS", centre: tuple[float, ...] = (0, 0, 0)
-) -> NDArray[np.float64]:
-    """Affine of a RAS array of that size with its middle at `centre` (mm), for storing it along `axes`."""
+def affine_of(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Affine of a RAS array of that size with its middle at the origin."""
     affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = np.asarray(centre) - (np.array(shape[:3]) - 1) / 2 * np.asarray(spacing)
+    affine[:3, 3] = -(np.array(shape[:3]) - 1) / 2 * np.asarray(spacing)
     return affine
 
 

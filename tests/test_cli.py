@@ -74,7 +74,8 @@ def test_help_loads_nothing_heavy():
         "import sys; from brainspade_cli import cli; sys.argv = ['brainspade', 'sample', '--help']\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
-        "sys.stderr.write(' '.join(sorted({'torch', 'numpy', 'monai', 'nibabel', 'huggingface_hub'} & set(sys.modules))))"
+        "heavy = {'torch', 'numpy', 'monai', 'nibabel', 'huggingface_hub'}\n"
+        "sys.stderr.write(' '.join(sorted(heavy & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -31,9 +31,9 @@ class StyleEncoder(nn.Module):
 
     "flatten" is the released code's: instance norm, and linear heads on the flattened features of a 256 x 256 image; it
     sees where things are. "statistics" takes each channel's mean and deviation over the brain, and the brain's smoothed
-    histogram, so that the code cannot carry anatomy and does not depend on how much of the slice is brain. There one norm
-    spans all channels, for instance norm would erase the channel means, which are the style; and the background counts
-    as average brain, for its edge would outweigh the contrast of tissues.
+    histogram, so that the code cannot carry anatomy and does not depend on how much of the slice is brain. There, one
+    norm spans all channels, for instance norm would erase the channel means, which are the style; and the background
+    counts as average brain, for its edge would outweigh the contrast of tissues.
     """
 
     def __init__(self, config: StyleEncoderConfig) -> None:

@@ -1,0 +1,1 @@
+"""Scans and label maps to a slice set."""

@@ -1,0 +1,115 @@
+"""`brainspade prepare`: scans -> a slice set, with a report and contact sheets to look at."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainspade_cli.anatomy import BRAINSTEM, CHANNELS, CSF, DEEP_GM, LESIONS
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError
+from brainspade_cli.files import replacing, write_text
+from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE
+from brainspade_cli.preparing.contact_sheet import write_contact_sheets
+from brainspade_cli.preparing.registration import require_alignment
+from brainspade_cli.preparing.scan import Outcome, prepare_scan
+from brainspade_cli.preparing.scan_table import ScanFiles, find_scans
+from brainspade_cli.slices import create_slice_set, open_slice_set
+
+
+def prepare(
+    source: Path, out: Path, *, register: bool, held_out: Iterable[str], jobs: int, reporter: Reporter
+) -> dict[str, Any]:
+    """Prepare all scans of `source` into the slice set `out`; what is prepared already and unchanged is kept.
+
+    People with a region map (or PV maps of their own) come first: the population prior that the others need is built
+    from those among them who are not held out. Returns counts by status. Raises InputError where no scan at all
+    could be used.
+    """
+    scans = find_scans(source, held_out)
+    if register:
+        require_alignment()
+    create_slice_set(out)
+    outcomes: list[Outcome] = []
+    with reporter.progress("prepare", len(scans)) as advance:
+
+        def run(batch: list[ScanFiles], prior: Path | None) -> None:
+            for outcome in _outcomes(batch, out, register, prior, jobs):
+                outcomes.append(outcome)
+                advance(note=outcome.name)
+                reporter.say(f"{outcome.name}: {outcome.status}. {outcome.message}".rstrip(". ") + ".")
+
+        first = [scan for scan in scans if scan.regions or scan.pv]
+        run(first, None)
+        rest = [scan for scan in scans if not (scan.regions or scan.pv)]
+        run(rest, build_prior(out) if rest else None)
+    _write_report(out, outcomes)
+    sheets = write_contact_sheets(open_slice_set(out), out)
+    counts = Counter(outcome.status for outcome in outcomes)
+    if counts["refused"] == len(outcomes):
+        raise InputError(f"None of the {len(outcomes)} scans in {source} could be used; {out / 'report.tsv'} says why.")
+    return {"scans": len(scans), **counts, "slice_set": str(out), "contact_sheets": [str(sheet) for sheet in sheets]}
+
+
+def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | None, jobs: int) -> Iterable[Outcome]:
+    if jobs == 1 or len(scans) < 2:
+        for scan in scans:
+            yield prepare_scan(scan, out, register, prior)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _limit_threads, (threads,)) as pool:
+        running = [pool.submit(prepare_scan, scan, out, register, prior) for scan in scans]
+        try:
+            for future in as_completed(running):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _limit_threads(threads: int) -> None:
+    """Keep workers from fighting over the cores (ITK and OpenMP read these when they are first used)."""
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def build_prior(folder: Path) -> Path | None:
+    """Average the PV maps of all people with deep grey matter who are not held out; returns the file, or None.
+
+    uint8 (channels, *GRID_SHAPE), 255 = always; lesions do not count. Slices that nobody has are background.
+    """
+    slices = open_slice_set(folder)
+    total = np.zeros((CHANNELS, *GRID_SHAPE), np.float32)
+    seen = np.zeros(GRID_SHAPE[2], np.float32)
+    for scan in slices.select():
+        if not scan.has_labels or scan.population != "healthy":
+            continue
+        levels = np.rint(np.array(scan.positions) - GRID_ORIGIN[2]).astype(int)
+        maps = np.asarray(slices.labels(scan), dtype=np.float32)
+        if maps[:, [DEEP_GM, BRAINSTEM]].max() < 128:
+            continue
+        maps[:, list(LESIONS)] = 0
+        total[..., levels] += maps.transpose(1, 2, 3, 0)
+        seen[levels] += 255.0
+    if not seen.any():
+        return None
+    average = np.divide(total, seen, out=np.zeros_like(total), where=seen > 0)
+    average[CSF, ..., seen == 0] = 1e-3
+    path = folder / "prior.npy"
+    with replacing(path) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, np.rint(average * 255).astype(np.uint8), allow_pickle=False)
+    return path
+
+
+def _write_report(out: Path, outcomes: list[Outcome]) -> None:
+    rows = [
+        f"{outcome.name}\t{outcome.status}\t{outcome.message}" for outcome in sorted(outcomes, key=lambda o: o.name)
+    ]
+    write_text(out / "report.tsv", "\n".join(["scan\tstatus\tmessage", *rows]) + "\n")

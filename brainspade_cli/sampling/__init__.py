@@ -1,0 +1,1 @@
+"""Weights, styles and seeds to pairs on disk."""

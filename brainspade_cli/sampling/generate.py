@@ -1,0 +1,157 @@
+"""Weights + styles + seeds -> an iterator of pairs of label and images. No files, no printing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from brainspade_cli.anatomy import BACKGROUND
+from brainspade_cli.devices import Compute
+from brainspade_cli.errors import BrainspadeError, WeightsError
+from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource
+from brainspade_cli.sampling.lanes import Lanes
+from brainspade_cli.sampling.plan import BLOCK, PairPlan
+from brainspade_cli.slices import BACKGROUND_VALUE
+from brainspade_cli.styles.pool import StyleChoice, StylePool
+from brainspade_cli.weights import Bundle
+
+# Where at least half of a pixel is background, the image is background too.
+HALF = 128
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One label and its images.
+
+    `draw`: the label, its PV maps and how they came about. `images`: float32 (channels, 192, 256), z-scored,
+    `BACKGROUND_VALUE` outside the brain; `styles`: the style of each.
+    """
+
+    index: int
+    draw: LabelDraw
+    images: NDArray[np.float32]
+    styles: tuple[StyleChoice, ...]
+
+
+def generate_pairs(
+    bundle: Bundle,
+    styles: StylePool,
+    plan: PairPlan,
+    indices: Iterable[int],
+    *,
+    compute: Compute,
+    batch_size: int | None = None,
+    labels: LabelSource | None = None,
+    on_notice: Callable[[str], None] = lambda text: None,
+) -> Iterator[Pair]:
+    """Yield the pairs `indices` (ascending), each a function of (weights, styles, plan, its index) alone.
+
+    Labels come from `labels`, or from the bundle where that is None. A CPU makes a block in each of its lanes, as many
+    as it has threads, and paints image by image; an accelerator makes one block after the other. `batch_size` bounds
+    the memory this takes, None being "auto": the pairs in the making on a CPU, the images painted at once on an
+    accelerator, where the batch is halved, and `on_notice` told, when memory runs out all the same. Labels do not
+    depend on it by a bit, nor do images on a CPU; those of an accelerator do by rounding.
+
+    Raises WeightsError where the bundle lacks what is needed, BrainspadeError where memory is too small for one image.
+    """
+    generated = GeneratedLabels(bundle, plan, compute) if labels is None else None
+    source = generated or labels
+    assert source is not None
+    painter = Painter(bundle, compute, batch_size, on_notice)
+
+    def make(members: Sequence[int]) -> list[Pair]:
+        number = members[0] // BLOCK
+        draws = source.block(number)
+        choices = [styles.draw(plan.seed, number * BLOCK + place) for place in range(BLOCK)]
+        images = painter.paint_block(draws, choices, [index % BLOCK for index in members])
+        return [Pair(index, draws[index % BLOCK], images[index % BLOCK], choices[index % BLOCK]) for index in members]
+
+    blocks = (list(members) for _, members in groupby(indices, key=lambda index: index // BLOCK))
+    if not compute.is_cpu:
+        for members in blocks:
+            yield from make(members)
+        return
+    with Lanes(None if batch_size is None else batch_size // BLOCK) as lanes:
+        try:
+            for pairs in lanes.in_order(make, blocks):
+                yield from pairs
+        finally:
+            if generated is not None:
+                generated.stop()
+
+
+class Painter:
+    """Stage 2: paints PV maps in styles (paper 2.3)."""
+
+    def __init__(
+        self, bundle: Bundle, compute: Compute, batch_size: int | None, on_notice: Callable[[str], None]
+    ) -> None:
+        self.compute = compute
+        self.on_notice = on_notice
+        self.generator = bundle.network("spade_generator", compute.device)
+        config = bundle.config.networks.generator
+        self.batch = 1 if compute.is_cpu else batch_size or _affordable_batch(compute.device, max(config.widths[-2:]))
+
+    def paint_block(
+        self, draws: Sequence[LabelDraw], choices: Sequence[Sequence[StyleChoice]], wanted: Sequence[int]
+    ) -> dict[int, NDArray[np.float32]]:
+        """Images (channels, 192, 256) of the members `wanted` (places in the block) of a block, by place.
+
+        The block's images stand in one fixed row, which is cut into batches from its start: who is wanted decides which
+        batches run, never what is in one.
+        """
+        row = [(place, channel) for place in range(len(draws)) for channel in range(len(choices[place]))]
+        images = {place: np.empty((len(choices[place]), *draws[place].label.shape), np.float32) for place in wanted}
+        start = 0
+        while start < len(row):
+            batch = row[start : start + self.batch]
+            if any(place in images for place, _ in batch):
+                try:
+                    painted = self._paint(
+                        [draws[place] for place, _ in batch], [choices[place][channel] for place, channel in batch]
+                    )
+                except torch.OutOfMemoryError as error:
+                    self._halve(error)
+                    continue
+                for (place, channel), image in zip(batch, painted, strict=True):
+                    if place in images:
+                        images[place][channel] = image
+            start += len(batch)
+        return images
+
+    @torch.inference_mode()
+    def _paint(self, draws: Sequence[LabelDraw], choices: Sequence[StyleChoice]) -> NDArray[np.float32]:
+        # Laid out alike wherever the maps come from: other strides would choose other kernels, and other last bits.
+        maps = np.ascontiguousarray(np.stack([draw.maps for draw in draws]))
+        device = self.compute.device
+        fractions = torch.from_numpy(maps).to(device).float() / 255
+        codes = torch.stack([choice.code for choice in choices]).to(device)
+        painted: NDArray[np.float32] = self.generator(fractions, codes).float()[:, 0].cpu().numpy()
+        if not np.isfinite(painted).all():
+            raise WeightsError("These weights painted images that are not numbers; use other weights.")
+        # A brain value must not look like background.
+        brain = np.maximum(painted, np.float32(BACKGROUND_VALUE) + np.float32(0.01))
+        return np.where(maps[:, BACKGROUND] >= HALF, np.float32(BACKGROUND_VALUE), brain)
+
+    def _halve(self, error: Exception) -> None:
+        if self.batch == 1:
+            raise BrainspadeError(
+                f"The memory of {self.compute.describe()} does not hold even one image; use --device cpu."
+            ) from error
+        self.batch //= 2
+        torch.cuda.empty_cache()
+        self.on_notice(f"The device ran out of memory; images are now painted {self.batch} at a time.")
+
+
+def _affordable_batch(device: torch.device, width: int) -> int:
+    """How many images half the free memory holds; some ten feature maps of the widest full-size level live at once."""
+    if device.type != "cuda":
+        return BLOCK
+    free, _ = torch.cuda.mem_get_info(device)
+    image_bytes = 192 * 256 * 4 * 10 * 3 * width
+    return max(1, min(4 * BLOCK, free // 2 // image_bytes))

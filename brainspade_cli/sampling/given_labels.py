@@ -1,0 +1,185 @@
+"""Stage 1 left out: the user's own labels, from NIfTI label maps or PV maps, one axial slice after the other."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brainspade_cli.anatomy import BACKGROUND, CHANNELS, LABELS
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError, ScanError
+from brainspade_cli.files import sha256
+from brainspade_cli.geometry import MIN_BRAIN_FRACTION, MIN_TUMOUR_PIXELS, SLICE_SHAPE
+from brainspade_cli.preparing.partial_volumes import quantise
+from brainspade_cli.preparing.volumes import read_maps, read_volume
+from brainspade_cli.sampling.label_blocks import LabelDraw
+from brainspade_cli.sampling.label_checks import lesion_pixels
+from brainspade_cli.sampling.plan import BLOCK
+from brainspade_cli.styles.channels import is_nifti
+
+SUM_TOLERANCE = 0.02
+_FRAME = SLICE_SHAPE[0] * SLICE_SHAPE[1]
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """One file of labels. `data`: uint8 labels (X, Y, Z), or float32 PV maps (X, Y, Z, 8).
+
+    `spacing`: in-plane, mm; `heights`: of each slice, mm; `slices`: those with enough brain to count.
+    """
+
+    path: Path
+    data: NDArray[np.uint8] | NDArray[np.float32]
+    spacing: tuple[float, float]
+    heights: tuple[float, ...]
+    slices: tuple[int, ...] = ()
+
+    def brain(self) -> NDArray[np.bool_]:
+        """Where the brain is, (X, Y, Z)."""
+        return self.data != BACKGROUND if self.data.ndim == 3 else self.data[..., BACKGROUND] < 0.5
+
+    def plane(self, k: int) -> NDArray[np.float32]:
+        """PV maps (8, X, Y) of slice k."""
+        if self.data.ndim == 4:
+            return np.moveaxis(self.data[:, :, k], -1, 0).astype(np.float32)
+        return (self.data[None, :, :, k] == np.arange(CHANNELS)[:, None, None]).astype(np.float32)
+
+
+class GivenLabels:
+    """Labels of a folder in the order of their files' names and of their slices; pair i takes number i modulo `count`.
+
+    Every file is read once to count its slices, and again when its turn comes, so that memory does not grow with them.
+    Raises InputError for a folder without labels, and for label values or PV maps that are not this project's.
+    """
+
+    def __init__(self, folder: Path, reporter: Reporter) -> None:
+        if not folder.is_dir():
+            raise InputError(f"There is no folder of labels {folder}.")
+        files = sorted(file for file in folder.rglob("*") if is_nifti(file) or file.suffix == ".npz")
+        if not files:
+            raise InputError(f"{folder} holds no label maps; give NIfTI files with the values 0 to {CHANNELS - 1}.")
+        digest = hashlib.sha256()
+        self._places: list[tuple[Path, int]] = []
+        with reporter.progress("labels", len(files)) as advance:
+            for file in files:
+                self._places += [(file, k) for k in read_labels(file).slices]
+                digest.update(sha256(file).encode())
+                advance()
+        if not self._places:
+            raise InputError(f"No slice in {folder} has {MIN_BRAIN_FRACTION:.0%} brain in a 192 x 256 mm frame.")
+        self.digest = digest.hexdigest()
+        self._open: LabelFile | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of label slices."""
+        return len(self._places)
+
+    def block(self, number: int) -> list[LabelDraw]:
+        """The `BLOCK` labels of a block."""
+        return [self._label(index % self.count) for index in range(number * BLOCK, (number + 1) * BLOCK)]
+
+    def _label(self, place: int) -> LabelDraw:
+        path, k = self._places[place]
+        # Other threads may put another file in its place at any time.
+        file = self._open
+        if file is None or file.path != path:
+            file = self._open = read_labels(path)
+        maps = quantise(frame(file, k))
+        label = maps.argmax(axis=0).astype(np.uint8)
+        lesion = lesion_pixels(label) >= MIN_TUMOUR_PIXELS
+        return LabelDraw(maps, label, file.heights[k], lesion, origin=f"{path.name} slice {k}")
+
+
+def read_labels(path: Path) -> LabelFile:
+    """Read a file of labels and choose its slices; raises InputError (or ScanError) saying what does not fit."""
+    file = _read_npz(path) if path.suffix == ".npz" else _read_nifti(path)
+    area = file.brain().sum(axis=(0, 1)) * file.spacing[0] * file.spacing[1]
+    return replace(file, slices=tuple(int(k) for k in np.flatnonzero(area >= MIN_BRAIN_FRACTION * _FRAME)))
+
+
+def frame(file: LabelFile, k: int) -> NDArray[np.float32]:
+    """PV maps (8, 192, 256) of slice k at 1 mm; the brain's centre comes to the middle, unless it fits as it is."""
+    plane = file.plane(k)
+    if plane.shape[1:] == SLICE_SHAPE and np.allclose(file.spacing, 1.0, atol=0.01):
+        return plane
+    spacing = np.array(file.spacing)
+    centre = np.argwhere(file.brain()).mean(axis=0)[:2] * spacing
+    # Whole millimetres, so that a map that is at 1 mm already is moved and not smoothed.
+    corner = np.round(centre - (np.array(SLICE_SHAPE) - 1) / 2)
+    moved = np.stack(
+        [
+            ndimage.affine_transform(
+                channel, np.diag(1 / spacing), corner / spacing, output_shape=SLICE_SHAPE, order=1, cval=outside
+            )
+            for channel, outside in zip(plane, np.eye(CHANNELS)[BACKGROUND], strict=True)
+        ]
+    )
+    framed: NDArray[np.float32] = moved / moved.sum(axis=0)
+    return framed
+
+
+def _read_nifti(path: Path) -> LabelFile:
+    try:
+        dimensions = len(nib.load(path).shape)
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise ScanError(f"{path} is not a NIfTI file that can be read; give a .nii or .nii.gz file.") from error
+    if dimensions == 4:
+        maps, affine = read_maps(path)
+        data: NDArray[np.uint8] | NDArray[np.float32] = _checked_maps(path, maps)
+    else:
+        volume = read_volume(path)
+        data, affine = _checked_labels(path, volume.data), volume.affine
+    x, y, _ = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+    heights = tuple(float(affine[2, 3] + affine[2, 2] * k) for k in range(data.shape[2]))
+    return LabelFile(path, data, (x, y), heights)
+
+
+def _read_npz(path: Path) -> LabelFile:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = [archive[name] for name in archive.files]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as a plain .npz file ({error}).") from error
+    if len(arrays) != 1 or arrays[0].ndim != 3 or len(arrays[0]) != CHANNELS or arrays[0].dtype.kind not in "uif":
+        raise InputError(f"{path} must hold one array of PV maps, ({CHANNELS}, X, Y), channels first.")
+    return LabelFile(path, _checked_maps(path, np.moveaxis(arrays[0], 0, -1)[:, :, None]), (1.0, 1.0), (0.0,))
+
+
+def _checked_maps(path: Path, maps: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float32]:
+    """PV maps (X, Y, Z, 8) as float32 that sum to 1; raises InputError."""
+    if maps.shape[-1] != CHANNELS:
+        raise InputError(f"{path} has {maps.shape[-1]} PV maps; there must be {CHANNELS}: {_table()}.")
+    values = maps.astype(np.float32)
+    total = values.sum(axis=-1)
+    # Integers out of 255, as this project and others store PV maps.
+    if total.min() > 1 + SUM_TOLERANCE and np.allclose(total, 255, atol=255 * SUM_TOLERANCE):
+        values, total = values / np.float32(255), total / 255
+    if not np.isfinite(values).all() or values.min() < -1e-3 or not np.allclose(total, 1, atol=SUM_TOLERANCE):
+        raise InputError(
+            f"{path} holds PV maps that do not sum to 1 ({total.min():.3g} to {total.max():.3g}); "
+            "background must be a map of its own."
+        )
+    positive = np.clip(values, 0, None)
+    return (positive / positive.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _checked_labels(path: Path, data: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A label map (X, Y, Z) as uint8 channel numbers; raises InputError for other values."""
+    values = np.unique(data)
+    if not np.isin(values, np.arange(CHANNELS)).all():
+        odd = [f"{value:g}" for value in values if value not in range(CHANNELS)]
+        raise InputError(f"{path} holds the values {', '.join(odd[:8])}, which are no labels here; use {_table()}.")
+    return data.astype(np.uint8)
+
+
+def _table() -> str:
+    return ", ".join(f"{label.channel} {label.name}" for label in LABELS)

@@ -1,0 +1,224 @@
+"""Stage 1: labels from noise, a block at a time (paper 2.2). What stage 2 paints can also come from `given_labels`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from brainspade_cli.anatomy import LESIONS
+from brainspade_cli.bundle_config import ConditionTable
+from brainspade_cli.devices import Compute
+from brainspade_cli.diffusion import NoiseSchedule, sample_latents
+from brainspade_cli.errors import WeightsError
+from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
+from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
+from brainspade_cli.preparing.partial_volumes import quantise
+from brainspade_cli.sampling.label_checks import label_problems, lesion_pixels
+from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
+from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
+from brainspade_cli.weights import Bundle
+
+DOWN_SAMPLING = 4
+
+
+@dataclass(frozen=True)
+class LabelDraw:
+    """The label of one pair.
+
+    `maps`: uint8 (8, 192, 256), channels sum to 255; `label`: uint8 (192, 256), their argmax. `position_mm`: height in
+    MNI152 z, where known. `lesion`: whether a lesion was asked for. `attempts`: how many labels were drawn for it;
+    `problems`: what is wrong with the best of them, empty but for labels that failed every time. `origin`: the file and
+    slice that a given label comes from.
+    """
+
+    maps: NDArray[np.uint8]
+    label: NDArray[np.uint8]
+    position_mm: float | None
+    lesion: bool
+    attempts: int = 1
+    problems: tuple[str, ...] = ()
+    origin: str | None = None
+
+
+class LabelSource(Protocol):
+    """Whatever yields the labels of block b, which are those of pairs b * BLOCK to (b + 1) * BLOCK - 1."""
+
+    def block(self, number: int) -> list[LabelDraw]:
+        """The `BLOCK` labels of a block; the same ones at every call, from any thread."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Request:
+    index: int
+    attempt: int
+
+
+class GeneratedLabels:
+    """Labels from the bundle's denoiser and autoencoder; several threads may ask for blocks at once.
+
+    Raises WeightsError where the bundle lacks what the plan needs, InputError for an unknown sampler or step count.
+    """
+
+    def __init__(self, bundle: Bundle, plan: PairPlan, compute: Compute) -> None:
+        self.stopping = threading.Event()
+        self.plan = plan
+        self.compute = compute
+        self.denoiser = bundle.network(f"denoiser_{plan.population}", compute.device)
+        autoencoder = bundle.network("label_autoencoder", compute.device)
+        assert isinstance(autoencoder, LabelAutoencoder)
+        self.autoencoder = autoencoder
+        self.table = bundle.conditions(plan.population)
+        statistics = bundle.latent()
+        self.mean = torch.tensor(statistics.mean, device=compute.device).view(1, -1, 1, 1)
+        self.std = torch.tensor(statistics.std, device=compute.device).view(1, -1, 1, 1)
+        self.schedule = NoiseSchedule(bundle.config.networks.schedule)
+        self.latent_shape = (len(statistics.mean), *(side // DOWN_SAMPLING for side in SLICE_SHAPE))
+
+    def block(self, number: int) -> list[LabelDraw]:
+        """The `BLOCK` labels of a block. Those that fail their checks are drawn again, up to `MAX_ATTEMPTS` times.
+
+        A round of redrawing fills a whole block with further attempts at the failed ones, for fewer would be other
+        shapes to the networks. The first attempt that passes is kept; where none does, the one with fewest problems.
+        """
+        members = range(number * BLOCK, (number + 1) * BLOCK)
+        best: dict[int, LabelDraw] = {}
+        tried = 0
+        while failed := [index for index in members if index not in best or best[index].problems]:
+            if tried == MAX_ATTEMPTS:
+                break
+            attempts = range(tried, min(tried + BLOCK // len(failed), MAX_ATTEMPTS))
+            for draw, request in self._draw([_Request(i, attempt) for attempt in attempts for i in failed]):
+                known = best.get(request.index)
+                if known is None or len(draw.problems) < len(known.problems):
+                    best[request.index] = draw
+            tried = attempts.stop
+        return [replace(draw, attempts=tried) if draw.problems else draw for _, draw in sorted(best.items())]
+
+    def stop(self) -> None:
+        """End the denoising that is under way in other threads, within a step."""
+        self.stopping.set()
+
+    @torch.inference_mode()
+    def _draw(self, requests: Sequence[_Request]) -> list[tuple[LabelDraw, _Request]]:
+        """One label for each of 1 to `BLOCK` requests, through networks that see `BLOCK` latents in any case."""
+        padded = [*requests, *[requests[-1]] * (BLOCK - len(requests))]
+        seed = self.plan.seed
+        conditions = [self._condition(request) for request in padded]
+        noise = [
+            generator(seed, Stream.LABEL_NOISE, request.index, request.attempt).standard_normal(
+                self.latent_shape, dtype=np.float32
+            )
+            for request in padded
+        ]
+        latents = sample_latents(
+            _Guided(self, torch.tensor(conditions, device=self.compute.device)),
+            torch.from_numpy(np.stack(noise)).to(self.compute.device),
+            schedule=self.schedule,
+            sampler=self.plan.sampler,
+            steps=self.plan.steps,
+            generators=[torch_generator(seed, Stream.SAMPLER, item.index, item.attempt) for item in padded],
+        )
+        logits = self._decode(latents * self.std + self.mean, len(requests))
+        return [
+            (self._label(logits[place], conditions[place], request), request) for place, request in enumerate(requests)
+        ]
+
+    def _decode(self, latents: Tensor, wanted: int) -> Tensor:
+        """Logits (at least `wanted`, 8, 192, 256) on the CPU: one latent at a time there, a whole block elsewhere."""
+        if self.compute.is_cpu:
+            return torch.cat([self.autoencoder.decode(latents[k : k + 1]).float() for k in range(wanted)])
+        return self.autoencoder.decode(latents).float().cpu()
+
+    def _condition(self, request: _Request) -> tuple[float, float, float]:
+        rng = generator(self.plan.seed, Stream.LABEL_CONDITION, request.index, request.attempt)
+        return draw_condition(self.table, self.plan.wants_lesion(request.index), rng)
+
+    def _label(self, logits: Tensor, condition: tuple[float, float, float], request: _Request) -> LabelDraw:
+        lesion = self.plan.wants_lesion(request.index)
+        if not torch.isfinite(logits).all():
+            raise WeightsError(
+                "These weights gave labels that are not numbers; try --precision fp32, or other weights."
+            )
+        maps, label = _to_maps(logits)
+        problems = label_problems(label, lesion)
+        if not lesion and lesion_pixels(label):
+            # A few stray pixels, or what is left after every attempt: the next likely tissue takes their place, so
+            # that a label without a lesion holds none.
+            healthy = logits.clone()
+            healthy[list(LESIONS)] = -torch.inf
+            maps, label = _to_maps(healthy)
+        return LabelDraw(
+            maps=maps,
+            label=label,
+            position_mm=GRID_ORIGIN[2] + condition[0] * (GRID_SHAPE[2] - 1),
+            lesion=lesion,
+            attempts=request.attempt + 1,
+            problems=problems,
+        )
+
+
+class StoppedError(Exception):
+    """Raised in a block that nobody waits for any more."""
+
+
+class _Guided:
+    """The noise that the denoiser predicts under `conditions` (BLOCK, 3), with classifier-free guidance."""
+
+    def __init__(self, labels: GeneratedLabels, conditions: Tensor) -> None:
+        self.labels = labels
+        self.conditions = conditions
+
+    def __call__(self, latents: Tensor, timesteps: Tensor) -> Tensor:
+        """Predicted noise for latents (BLOCK, C, h, w) at timesteps (BLOCK,)."""
+        if self.labels.stopping.is_set():
+            raise StoppedError
+        denoiser, guidance = self.labels.denoiser, self.labels.plan.guidance
+        with self.labels.compute.autocast():
+            if guidance == 1:
+                only: Tensor = denoiser(latents, timesteps, self.conditions)
+                return only.float()
+            keep = torch.arange(2 * len(latents), device=latents.device) < len(latents)
+            both = denoiser(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), self.conditions.repeat(2, 1), keep)
+        told, untold = both.float().chunk(2)
+        return untold + guidance * (told - untold)
+
+
+def draw_condition(table: ConditionTable, lesion: bool, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw (position 0..1, lesion presence 0/1, lesion load 0..1) as the training slices had them.
+
+    A bin of the joint histogram by its count, among those with a lesion or those without, then uniform inside it.
+    Raises WeightsError where the training slices had none of the kind.
+    """
+    counts = np.asarray(table.counts, np.float64)
+    columns = slice(1, None) if lesion else slice(0, 1)
+    chosen = counts[:, columns]
+    if chosen.sum() <= 0:
+        raise WeightsError(
+            f"These weights were trained on no slices {'with' if lesion else 'without'} a lesion; "
+            f"{'leave out --tumour' if lesion else 'ask for a tumour in every slice'} or use other weights."
+        )
+    place = int(rng.choice(chosen.size, p=chosen.ravel() / chosen.sum()))
+    row, column = divmod(place, chosen.shape[1])
+    within, load = rng.random(2)
+    low, high = table.position_edges[row : row + 2]
+    position = low + within * (high - low)
+    if not lesion:
+        return float(position), 0.0, 0.0
+    # Column 0, exactly no lesion, has no edges of its own where there are as many edges as columns.
+    top = column + 1 + len(table.load_edges) - counts.shape[1]
+    low, high = table.load_edges[top - 1], table.load_edges[top]
+    return float(position), 1.0, float(low + load * (high - low))
+
+
+def _to_maps(logits: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """PV maps (8, X, Y) summing to 255 and their argmax (X, Y): of the integers, so that label and maps agree."""
+    maps = quantise(torch.softmax(logits, dim=0).numpy())
+    return maps, maps.argmax(axis=0).astype(np.uint8)

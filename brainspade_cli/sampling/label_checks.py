@@ -1,0 +1,51 @@
+"""Does a label look like an axial brain slice, and does it hold what was asked for?"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brainspade_cli.anatomy import BACKGROUND, LESIONS
+from brainspade_cli.geometry import MIN_TUMOUR_PIXELS
+
+BRAIN_FRACTION = (0.10, 0.60)
+# Low slices show temporal lobes and cerebellum apart: of 1,000 real ones 16 % have two or three parts of this size.
+# None has more than 5 % of its brain in smaller pieces.
+PART_PIXELS = 150
+MAX_PARTS = 4
+MAX_CRUMBS = 0.05
+_DIAGONALS_TOO = np.ones((3, 3), bool)
+
+
+def lesion_pixels(label: NDArray[np.uint8]) -> int:
+    """Number of pixels that are tumour or oedema in a label (X, Y)."""
+    return int(np.isin(label, LESIONS).sum())
+
+
+def label_problems(label: NDArray[np.uint8], lesion: bool | None) -> tuple[str, ...]:
+    """What is wrong with a label (X, Y) of channel numbers; nothing, for one that may be kept.
+
+    `lesion`: whether a lesion was asked for; None where nothing was. Tumour and oedema count together, as they do when
+    slices are chosen for training.
+    """
+    problems = []
+    brain = label != BACKGROUND
+    area = int(brain.sum())
+    low, high = BRAIN_FRACTION
+    if not low <= area / label.size <= high:
+        problems.append(f"the brain fills {area / label.size:.0%} of the slice")
+    if area:
+        parts, _ = ndimage.label(brain, structure=_DIAGONALS_TOO)
+        sizes = np.bincount(parts.ravel())[1:]
+        crumbs = int(sizes[sizes < PART_PIXELS].sum())
+        if crumbs > MAX_CRUMBS * area:
+            problems.append(f"{crumbs / area:.0%} of the brain lies in fragments")
+        if (sizes >= PART_PIXELS).sum() > MAX_PARTS:
+            problems.append(f"the brain is in {(sizes >= PART_PIXELS).sum()} parts")
+    pixels = lesion_pixels(label)
+    if lesion and pixels < MIN_TUMOUR_PIXELS:
+        problems.append("the lesion asked for is absent")
+    if lesion is False and pixels >= MIN_TUMOUR_PIXELS:
+        problems.append("a lesion was not asked for")
+    return tuple(problems)

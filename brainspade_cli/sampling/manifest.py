@@ -1,0 +1,125 @@
+"""Which pairs a dataset holds, and how each was made: one JSON line a pair, written after the pair's files.
+
+    brainspade/manifest.jsonl             of a run in one piece
+    brainspade/manifest-0-of-8.jsonl      of one of several shards, each with a file of its own, so that none waits
+
+A pair counts as made when it has a line and all its files exist. A process killed while it wrote leaves a torn last
+line, which counts for nothing and is cut off when the file is next written to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.sampling.shards import Shard
+
+_CASE = re.compile(r"brainspade_(\d{7,})(?:_(\d{4}))?")
+
+
+def case_name(index: int) -> str:
+    """Name of pair `index` in the dataset."""
+    return f"brainspade_{index:07d}"
+
+
+def manifest_path(layout: RawLayout, shard: Shard) -> Path:
+    """Where a shard keeps its lines."""
+    name = "manifest.jsonl" if shard.count == 1 else f"manifest-{shard.number}-of-{shard.count}.jsonl"
+    return layout.provenance / name
+
+
+def pv_path(layout: RawLayout, index: int) -> Path:
+    """Where the PV maps of a pair lie when they are kept."""
+    return layout.provenance / "pv" / f"{case_name(index)}.nii.gz"
+
+
+class Manifest:
+    """A manifest open for writing; use it as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "a+b")  # noqa: SIM115 - closed by __exit__
+        self._cut_torn_line()
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a pair's line in one write. The pair's files must be on disk by then."""
+        self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+
+    def _cut_torn_line(self) -> None:
+        end = size = self._file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - 4096)
+            self._file.seek(start)
+            line_end = self._file.read(end - start).rfind(b"\n")
+            if line_end >= 0:
+                end = start + line_end + 1
+                break
+            end = start
+        if end < size:
+            self._file.truncate(end)
+
+
+def rows(layout: RawLayout) -> Iterator[dict[str, Any]]:
+    """Every whole line of every manifest of a dataset, one after the other."""
+    for path in sorted(layout.provenance.glob("manifest*.jsonl")):
+        with open(path, "rb") as file:
+            for line in file:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict) and isinstance(row.get("index"), int):
+                    yield row
+
+
+def pairs_made(layout: RawLayout, pairs: int, channels: int, save_pv: bool) -> NDArray[np.bool_]:
+    """Which of the first `pairs` pairs have a line and all their files, (pairs,) bool. Reads names, opens no image."""
+    listed = np.zeros(pairs, bool)
+    for row in rows(layout):
+        if 0 <= row["index"] < pairs:
+            listed[row["index"]] = True
+    files = np.zeros(pairs, np.int32)
+    _count(files, layout.images, layout.file_ending, range(channels))
+    _count(files, layout.labels, layout.file_ending, None)
+    if save_pv:
+        _count(files, layout.provenance / "pv", ".nii.gz", None)
+    return listed & (files == channels + 1 + save_pv)
+
+
+def remove_leftovers(layout: RawLayout, indices: range) -> None:
+    """Delete the half-written files that killed processes left of these pairs; other shards' files are let be."""
+    for folder in (layout.images, layout.labels, layout.provenance / "pv"):
+        for path in folder.glob(".*partial*"):
+            match = _CASE.search(path.name)
+            if match and int(match[1]) in indices:
+                path.unlink(missing_ok=True)
+
+
+def _count(files: NDArray[np.int32], folder: Path, ending: str, channels: range | None) -> None:
+    """Add to each pair the number of its files in a folder: those of `channels`, or its one file without a channel."""
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = _CASE.fullmatch(entry.name.removesuffix(ending)) if entry.name.endswith(ending) else None
+            if match is None or int(match[1]) >= len(files):
+                continue
+            if (match[2] is None) == (channels is None) and (channels is None or int(match[2]) in channels):
+                files[int(match[1])] += 1

@@ -1,0 +1,100 @@
+"""A picture to judge a run by: rows of label, and for each channel the style slice beside the image painted in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from brainspade_cli.anatomy import LABELS
+from brainspade_cli.geometry import SLICE_SHAPE
+from brainspade_cli.preparing.contact_sheet import grey_of, upright
+
+COLUMNS = 2
+MARGIN = 6
+CAPTION = 14
+INK = (225, 225, 225)
+PAPER = (24, 24, 24)
+
+
+@dataclass(frozen=True)
+class PreviewPanel:
+    """One channel of a row: image and style slice, (192, 256) z-scored; `style` None where no slice can be shown."""
+
+    channel: str
+    style_name: str
+    image: NDArray[np.float32]
+    style: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """One pair: its label, uint8 (192, 256), and a panel for each channel."""
+
+    caption: str
+    label: NDArray[np.uint8]
+    panels: tuple[PreviewPanel, ...]
+
+
+def preview_sheet(rows: Sequence[PreviewRow]) -> Image.Image:
+    """All rows in two columns, with a legend. Anterior is up and the patient's left is at the left (neurological).
+
+    Raises ValueError without rows or where they differ in their number of panels.
+    """
+    panels = {len(row.panels) for row in rows}
+    if len(panels) != 1:
+        raise ValueError("a preview needs rows, all with the same number of channels")
+    width = (1 + 2 * panels.pop()) * (SLICE_SHAPE[0] + MARGIN) + MARGIN
+    height = SLICE_SHAPE[1] + 2 * CAPTION + MARGIN
+    lines = -(-len(rows) // COLUMNS)
+    columns = min(COLUMNS, len(rows))
+    sheet = Image.new("RGB", (width * columns, height * lines + 2 * CAPTION), PAPER)
+    for place, row in enumerate(rows):
+        sheet.paste(_row(row, width, height), (width * (place % columns), height * (place // columns)))
+    _legend(ImageDraw.Draw(sheet), height * lines + MARGIN)
+    return sheet
+
+
+def colour_label(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A label (X, Y) in the colours of the label table, (X, Y, 3)."""
+    return np.array([entry.colour for entry in LABELS], np.uint8)[label]
+
+
+def _row(row: PreviewRow, width: int, height: int) -> Image.Image:
+    strip = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(strip)
+    draw.text((MARGIN, 0), row.caption, fill=INK)
+    tiles: list[tuple[str, NDArray[np.uint8] | None]] = [("label", colour_label(row.label))]
+    for panel in row.panels:
+        tiles.append((f"style: {panel.style_name}", None if panel.style is None else grey_of(panel.style)))
+        tiles.append((panel.channel, grey_of(panel.image)))
+    for place, (caption, picture) in enumerate(tiles):
+        left = MARGIN + place * (SLICE_SHAPE[0] + MARGIN)
+        draw.text((left, CAPTION), _shortened(draw, caption), fill=INK)
+        if picture is not None:
+            strip.paste(Image.fromarray(np.ascontiguousarray(upright(picture))), (left, 2 * CAPTION))
+        else:
+            draw.text((left + MARGIN, 2 * CAPTION + SLICE_SHAPE[1] // 2), "no slice to show", fill=INK)
+    return strip
+
+
+def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
+    """The text, cut to the width of a picture; what the built-in font lacks becomes a question mark."""
+    text = text.encode("ascii", "replace").decode()
+    if draw.textlength(text) <= SLICE_SHAPE[0]:
+        return text
+    while text and draw.textlength(f"{text}...") > SLICE_SHAPE[0]:
+        text = text[:-1]
+    return f"{text}..."
+
+
+def _legend(draw: ImageDraw.ImageDraw, top: int) -> None:
+    left = float(MARGIN)
+    for label in LABELS[1:]:
+        draw.rectangle((left, top + 2, left + 8, top + 10), fill=label.colour)
+        draw.text((left + 12, top), label.name, fill=INK)
+        left += 24 + draw.textlength(label.name)
+    draw.text((left, top), "patient's left is at the left", fill=INK)

@@ -1,0 +1,161 @@
+"""A sampling run before it starts: the request, what it names, opened, and the settings that its pairs depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainspade_cli import __version__
+from brainspade_cli.console import Reporter
+from brainspade_cli.devices import Compute, open_compute
+from brainspade_cli.diffusion import sampler_named
+from brainspade_cli.errors import InputError
+from brainspade_cli.nnunet.raw import FILE_ENDINGS, RawLayout, check_channel_names
+from brainspade_cli.sampling.given_labels import GivenLabels
+from brainspade_cli.sampling.manifest import pairs_made
+from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.sampling.shards import Shard
+from brainspade_cli.styles.arguments import channels_of, parse_styles
+from brainspade_cli.styles.pool import StylePool, load_styles
+from brainspade_cli.weights import Bundle, open_bundle
+
+# What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
+PAIRS_VERSION = 1
+PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """What `brainspade sample` is asked for, defaults resolved.
+
+    `styles`: --style values; `labels`: a folder of labels to paint instead of new ones; `batch_size` None is "auto";
+    `file_format`: "nifti" or "png".
+    """
+
+    styles: tuple[str, ...]
+    pairs: int
+    folder: Path
+    plan: PairPlan = field(default_factory=PairPlan)
+    weights: str | None = None
+    revision: str | None = None
+    offline: bool = False
+    labels: Path | None = None
+    file_format: str = "nifti"
+    save_pv: bool = False
+    batch_size: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    shard: Shard = field(default_factory=Shard)
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class SampleRun:
+    """A request with everything that it names opened; `plan` is the request's with its step count resolved."""
+
+    request: SampleRequest
+    plan: PairPlan
+    layout: RawLayout
+    bundle: Bundle
+    styles: StylePool
+    labels: GivenLabels | None
+    compute: Compute
+    settings: dict[str, Any]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the image channels, in their order."""
+        return self.styles.channels
+
+    @property
+    def own(self) -> range:
+        """Indices of the pairs of this run's shard."""
+        return self.request.shard.indices(self.request.pairs)
+
+    def made(self) -> NDArray[np.bool_]:
+        """Which pairs of all shards are in the dataset, (pairs,)."""
+        return pairs_made(self.layout, self.request.pairs, len(self.channels), self.request.save_pv)
+
+    def record(self) -> dict[str, Any]:
+        """Tell what run.json says beside the settings. File names only: folders may name patients."""
+        source = self.bundle.source
+        return {
+            "weights": {
+                "name": self.bundle.config.name,
+                "source": Path(source).name if Path(source).is_absolute() else source,
+                "revision": self.bundle.revision,
+                "sha256": self.bundle.hashes(),
+            },
+            "styles": [
+                {"channel": item.channel, "name": item.name, "sha256": item.sha256, "intensities": item.scale.to_json()}
+                for item in self.styles.sources
+            ],
+            "made_with": {
+                "brainspade": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in PACKAGES},
+                "device": self.compute.describe(),
+            },
+            "warnings": list(self.styles.warnings),
+        }
+
+
+def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
+    """Open weights, styles and labels; raises InputError and its kin for whatever cannot be used."""
+    if request.pairs < 1:
+        raise InputError(f"--n must be at least 1, not {request.pairs}.")
+    if request.file_format not in FILE_ENDINGS:
+        raise InputError(f"There is no format '{request.file_format}'; choose one of {', '.join(FILE_ENDINGS)}.")
+    if request.batch_size is not None and request.batch_size < 1:
+        raise InputError(f"--batch-size must be at least 1, or auto, not {request.batch_size}.")
+    if request.labels is not None and request.plan.tumour:
+        raise InputError("--tumour asks for new labels and --labels gives some; leave one of them out.")
+    plan = replace(request.plan, steps=request.plan.steps or sampler_named(request.plan.sampler).default_steps)
+    arguments = parse_styles(request.styles)
+    check_channel_names(channels_of(arguments))
+    compute = open_compute(request.device, request.precision)
+    bundle = open_bundle(request.weights, request.revision, request.offline)
+    styles = load_styles(bundle, arguments, reporter)
+    labels = None if request.labels is None else GivenLabels(request.labels, reporter)
+    layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])
+    settings = _settings(request, plan, bundle, styles, labels, compute)
+    return SampleRun(request, plan, layout, bundle, styles, labels, compute, settings)
+
+
+def _settings(
+    request: SampleRequest,
+    plan: PairPlan,
+    bundle: Bundle,
+    styles: StylePool,
+    labels: GivenLabels | None,
+    compute: Compute,
+) -> dict[str, Any]:
+    """Everything that a pair is a function of, as JSON data: a run goes on only where all of it is the same."""
+    config = bundle.config.to_json()
+    networks = ["spade_generator", "style_encoder"]
+    if labels is None:
+        networks += ["label_autoencoder", f"denoiser_{plan.population}"]
+    described = {
+        "networks": config["networks"],
+        "latent": config.get("latent"),
+        "conditions": config["conditions"].get(plan.population),
+    }
+    files = {f"{name}.safetensors": bundle.config.sha256.get(f"{name}.safetensors") for name in sorted(networks)}
+    return {
+        "pairs_version": PAIRS_VERSION,
+        **asdict(plan),
+        "precision": compute.precision,
+        "format": request.file_format,
+        "save_pv": request.save_pv,
+        "labels": None if labels is None else labels.digest,
+        "weights": {**files, "settings": hashlib.sha256(json.dumps(described).encode()).hexdigest()},
+        "styles": [[source.channel, source.name, source.sha256] for source in styles.sources],
+    }

@@ -1,0 +1,47 @@
+"""The preview of a run: a few pairs, read back from the files as they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainspade_cli.files import replacing
+from brainspade_cli.nnunet.planes import read_plane
+from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.sampling.manifest import rows
+from brainspade_cli.sampling.preview import PreviewPanel, PreviewRow, preview_sheet
+from brainspade_cli.styles.pool import StylePool, StyleSource
+
+ROWS = 8
+
+
+def write_preview(layout: RawLayout, styles: StylePool, pairs: int) -> Path:
+    """Write brainspade/preview.png: `ROWS` pairs spread evenly over the run, all of which must be there."""
+    wanted = {pairs * place // ROWS for place in range(min(ROWS, pairs))} if pairs > ROWS else set(range(pairs))
+    sources = {(source.channel, source.name, source.sha256): source for source in styles.sources}
+    chosen = {row["index"]: row for row in rows(layout) if row["index"] in wanted}
+    sheet = preview_sheet([_read_row(layout, chosen[index], sources) for index in sorted(chosen)])
+    path = layout.provenance / "preview.png"
+    with replacing(path) as temporary:
+        sheet.save(temporary, "png")
+    return path
+
+
+def _read_row(layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, str, str], StyleSource]) -> PreviewRow:
+    label, _ = read_plane(layout.label_path(row["case"]))
+    lesion = ", lesion" if row["lesion"] else ""
+    caption = f"{row['case']}{lesion}{', failed its checks' if row['problems'] else ''}"
+    return PreviewRow(caption, label.astype(np.uint8), tuple(_panels(layout, row, sources)))
+
+
+def _panels(
+    layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, str, str], StyleSource]
+) -> Iterator[PreviewPanel]:
+    for channel, style in enumerate(row["styles"]):
+        source = sources[style["channel"], style["name"], style["sha256"]]
+        stored, _ = read_plane(layout.image_path(row["case"], channel))
+        shown = None if source.slices is None else source.slices[style["slice"]].astype(np.float32)
+        yield PreviewPanel(source.channel, source.name, source.scale.z_scores(stored), shown)

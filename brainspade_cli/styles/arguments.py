@@ -1,0 +1,137 @@
+"""What `--style` may say, turned into a list of scans and banks with the channel of each."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainspade_cli.anatomy import MODALITIES
+from brainspade_cli.errors import InputError
+from brainspade_cli.styles.channels import channel_named, channel_of_file, is_nifti, words_without_channel
+
+_NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)", re.DOTALL)
+_NEXT_NAMED = re.compile(r"[\s,]+(?=[A-Za-z][\w-]*=)")
+_SUBJECT = re.compile(r"(sub-[A-Za-z0-9]+)")
+_SESSION = re.compile(r"(ses-[A-Za-z0-9]+)")
+
+
+@dataclass(frozen=True)
+class StyleArgument:
+    """One style to load: a scan (`path`) or the weights' bank for `bank` (a modality).
+
+    `subject`: scans of one subject in several channels share it, and are drawn together. `optional`: one of many in a
+    folder or glob, so that the run may go on without it.
+    """
+
+    channel: str
+    subject: str
+    path: Path | None = None
+    bank: str | None = None
+    optional: bool = False
+
+
+def parse_styles(values: Sequence[str]) -> tuple[StyleArgument, ...]:
+    """Read `--style` values: NIfTI files, folders, globs, `t1=...` to name the channel, `@flair` for the weights' bank.
+
+    Several values may stand in one string (`t1=a.nii.gz flair=b.nii.gz`). Channels come in the order of the values, and
+    within a folder in the order of the modality table; the images of a pair are numbered in that order. Several scans
+    of one channel are a pool to draw from. Raises InputError for what does not exist or has no channel, and for scans
+    given twice.
+    """
+    styles: list[StyleArgument] = []
+    for value in _split(values):
+        named = None if Path(value).exists() else _NAMED.fullmatch(value)
+        channel = channel_named(named[1]) if named else None
+        styles += _read_value(named[2] if named else value, channel)
+    if not styles:
+        raise InputError(
+            "A style is needed: give --style a scan, such as --style flair.nii.gz, or a bank, such as @flair."
+        )
+    _refuse_doubles(styles)
+    order = list(dict.fromkeys(style.channel for style in styles))
+    return tuple(sorted(styles, key=lambda style: order.index(style.channel)))
+
+
+def channels_of(styles: Iterable[StyleArgument]) -> tuple[str, ...]:
+    """Channels in the order in which the styles name them."""
+    return tuple(dict.fromkeys(style.channel for style in styles))
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    parts: list[str] = []
+    for value in (value.strip() for value in values):
+        whole = Path(value).exists() or not _NAMED.fullmatch(value)
+        parts += [value] if whole else _NEXT_NAMED.split(value)
+    return [part for part in parts if part]
+
+
+def _read_value(value: str, channel: str | None) -> list[StyleArgument]:
+    if value.startswith("@"):
+        bank = channel_named(value[1:])
+        return [StyleArgument(channel or bank, subject=value, bank=bank)]
+    path = Path(value).expanduser()
+    if path.is_file():
+        found = channel or channel_of_file(path)
+        if found is None:
+            raise InputError(f"The name of {path} does not tell its contrast; say it, as in --style flair={path}.")
+        return [StyleArgument(found, _subject(path), path)]
+    if path.is_dir():
+        return _read_many(sorted(file for file in path.rglob("*") if _is_scan(file, path)), value, channel)
+    if glob.has_magic(value):
+        files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+        return _read_many([file for file in files if file.is_file() and is_nifti(file)], value, channel)
+    raise InputError(f"There is no style scan {path}; give a NIfTI file, a folder, a glob, or a bank such as @flair.")
+
+
+def _is_scan(file: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+    return is_nifti(file) and not hidden and file.is_file()
+
+
+def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[StyleArgument]:
+    """Pick the scans among `files`: those whose names tell the wanted channel, or any channel where none is given.
+
+    Where a channel is given and no name tells any, all are taken for scans of it.
+    """
+    told = {file: channel_of_file(file) for file in files}
+    if channel is None:
+        chosen = {file: name for file, name in told.items() if name is not None}
+    else:
+        same = [file for file, name in told.items() if name == channel]
+        chosen = dict.fromkeys(same if any(told.values()) else files, channel)
+    if not files:
+        raise InputError(
+            f"{value} holds no NIfTI file (.nii, .nii.gz); convert DICOM first, with dcm2niix for instance."
+        )
+    if not chosen:
+        what = "a contrast" if channel is None else channel
+        raise InputError(
+            f"No file name in {value} tells {what}; name the files' contrast, as in --style flair={value}."
+        )
+    rank = {name: place for place, name in enumerate(MODALITIES)}
+    ordered = sorted(chosen.items(), key=lambda item: (rank.get(item[1], len(rank)), item[1], str(item[0])))
+    return [StyleArgument(name, _subject(file), file, optional=True) for file, name in ordered]
+
+
+def _subject(path: Path) -> str:
+    """Whose scan a file is: its BIDS subject and session, else its name less the contrast, in its folder."""
+    full = path.resolve()
+    text = str(full)
+    subjects = _SUBJECT.findall(text)
+    if subjects:
+        return "_".join([subjects[-1], *_SESSION.findall(text)[-1:]])
+    return f"{full.parent}/{words_without_channel(full)}"
+
+
+def _refuse_doubles(styles: Sequence[StyleArgument]) -> None:
+    seen: dict[str, str] = {}
+    for style in styles:
+        key = f"@{style.bank}" if style.path is None else str(style.path.resolve())
+        shown = key if style.path is None else str(style.path)
+        if key in seen:
+            how = "twice" if seen[key] == style.channel else f"as {seen[key]} and as {style.channel}"
+            raise InputError(f"The style {shown} is given {how}; give it once.")
+        seen[key] = style.channel

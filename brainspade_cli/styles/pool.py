@@ -1,0 +1,161 @@
+"""Stage 2's styles: every scan encoded once into style codes, and a style drawn for each pair (paper 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from brainspade_cli.bundle_config import TENSOR_FILES
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError, ScanError
+from brainspade_cli.files import sha256
+from brainspade_cli.networks.style_encoder import StyleEncoder, sample_style
+from brainspade_cli.sampling.lanes import Lanes
+from brainspade_cli.sampling.randomness import Stream, generator
+from brainspade_cli.styles.arguments import StyleArgument, channels_of
+from brainspade_cli.styles.intensities import IntensityScale, intensity_scale
+from brainspade_cli.styles.scan import load_style
+from brainspade_cli.weights import Bundle
+
+ENCODER_BATCH = 16
+# So many scans keep their slices for the preview (6 MB each); the codes of any number of scans cost next to nothing.
+SCANS_SHOWN = 16
+
+
+@dataclass(frozen=True)
+class StyleSource:
+    """A scan's or a bank's styles. `mean` and `log_variance`: float32 (S, style_dim), one row a slice.
+
+    `name` is a file's name without its folders, which may identify a patient. `slices`: float16 (S, 192, 256),
+    z-scored, kept for scans that the preview may show.
+    """
+
+    channel: str
+    name: str
+    sha256: str
+    subject: str
+    mean: torch.Tensor
+    log_variance: torch.Tensor
+    scale: IntensityScale
+    slices: NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True)
+class StyleChoice:
+    """The style of one image: its source, the slice in it, and the style code float32 (style_dim,) drawn around it."""
+
+    source: StyleSource
+    slice_index: int
+    code: torch.Tensor
+
+
+@dataclass(frozen=True)
+class StylePool:
+    """All styles of a run, from which each pair draws one for every channel."""
+
+    channels: tuple[str, ...]
+    sources: tuple[StyleSource, ...]
+    warnings: tuple[str, ...] = ()
+
+    def draw(self, seed: int, index: int) -> tuple[StyleChoice, ...]:
+        """The styles of pair `index`, one a channel.
+
+        A subject is drawn first and gives every channel that it has, at one height of the head, so that a T1 and a
+        FLAIR of one label look like one visit to one scanner; for channels that it lacks any scan may serve. The code
+        is drawn from the encoder's posterior, per channel.
+        """
+        rng = generator(seed, Stream.STYLE, index)
+        subjects = list(dict.fromkeys(source.subject for source in self.sources))
+        subject = subjects[rng.integers(len(subjects))]
+        height = rng.random()
+        choices = []
+        for channel in self.channels:
+            pool = [source for source in self.sources if source.channel == channel]
+            own = [source for source in pool if source.subject == subject] or pool
+            source = own[rng.integers(len(own))]
+            row = int(height * len(source.mean))
+            noise = torch.from_numpy(rng.standard_normal(source.mean.shape[1], dtype=np.float32))
+            choices.append(StyleChoice(source, row, sample_style(source.mean[row], source.log_variance[row], noise)))
+        return tuple(choices)
+
+
+def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Reporter) -> StylePool:
+    """Read and encode every style once, each on one thread, so that the codes are the same wherever a run goes on.
+
+    Raises ScanError for a scan that cannot be used; one of many in a folder is named and left out instead. Raises
+    InputError where a channel has none left, WeightsError where a bank is asked for that the weights lack.
+    """
+    encoder = bundle.network("style_encoder") if any(argument.path for argument in arguments) else None
+
+    def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[str, ...]]:
+        place, argument = item
+        if argument.path is None:
+            return _from_bank(bundle, argument), ()
+        try:
+            assert isinstance(encoder, StyleEncoder)
+            return _from_scan(encoder, argument, keep=place < SCANS_SHOWN)
+        except ScanError as error:
+            if not argument.optional:
+                raise
+            return None, (f"{error} It is left out.",)
+
+    sources: list[StyleSource] = []
+    warnings: list[str] = []
+    with reporter.progress("styles", len(arguments)) as advance, Lanes() as lanes:
+        for source, notes in lanes.in_order(load, enumerate(arguments)):
+            sources += [source] if source else []
+            warnings += notes
+            advance()
+    channels = channels_of(arguments)
+    for channel in channels:
+        if not any(source.channel == channel for source in sources):
+            raise InputError(f"No {channel} scan can be used as a style: {warnings[0] if warnings else ''}")
+        if bundle.config.modalities and channel not in bundle.config.modalities:
+            known = ", ".join(bundle.config.modalities)
+            warnings.append(
+                f"These weights were trained on {known} and never saw {channel}; look at the preview before you go on."
+            )
+    for warning in warnings:
+        reporter.warn(warning)
+    return StylePool(channels, tuple(sources), tuple(warnings))
+
+
+@torch.inference_mode()
+def _from_scan(encoder: StyleEncoder, argument: StyleArgument, keep: bool) -> tuple[StyleSource, tuple[str, ...]]:
+    assert argument.path is not None
+    scan = load_style(argument.path)
+    images = torch.from_numpy(scan.slices)[:, None]
+    codes = [encoder(images[start : start + ENCODER_BATCH]) for start in range(0, len(images), ENCODER_BATCH)]
+    try:
+        scale = intensity_scale(scan.intensity_mean, scan.intensity_std, scan.background)
+    except InputError as error:
+        raise ScanError(f"{argument.path} cannot be a style. {error}") from error
+    source = StyleSource(
+        channel=argument.channel,
+        name=argument.path.name,
+        sha256=sha256(argument.path),
+        subject=argument.subject,
+        mean=torch.cat([mean for mean, _ in codes]),
+        log_variance=torch.cat([log_variance for _, log_variance in codes]),
+        scale=scale,
+        slices=scan.slices.astype(np.float16) if keep else None,
+    )
+    return source, scan.warnings
+
+
+def _from_bank(bundle: Bundle, argument: StyleArgument) -> StyleSource:
+    assert argument.bank is not None
+    bank = bundle.style_bank(argument.bank)
+    return StyleSource(
+        channel=argument.channel,
+        name=f"@{argument.bank}",
+        sha256=bundle.config.sha256[TENSOR_FILES[-1]],
+        subject=argument.subject,
+        mean=bank.mean,
+        log_variance=bank.log_variance,
+        scale=intensity_scale(bank.intensity_mean, bank.intensity_std, bank.background),
+    )

@@ -1,0 +1,105 @@
+"""A scan as it comes -> the brain slices that give their style: RAS, 1 mm in-plane, z-scored, brain in the middle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainspade_cli.errors import ScanError
+from brainspade_cli.geometry import MIN_BRAIN_FRACTION, SLICE_SHAPE
+from brainspade_cli.preparing.volumes import find_foreground, normalise, read_volume, sample_onto, strip_skull
+from brainspade_cli.slices import BACKGROUND_VALUE
+
+THICK_MM = 2.0
+# No scan gives more slices than this; evenly spaced ones are taken from a thin-slice volume.
+MAX_STYLE_SLICES = 64
+
+
+@dataclass(frozen=True)
+class StyleScan:
+    """A style scan, ready for the style encoder.
+
+    `slices`: float32 (S, 192, 256), z-scored over the brain, `BACKGROUND_VALUE` outside. `intensity_mean`,
+    `intensity_std` (of the brain) and `background` are in the scan's own units. `skull`: a skull was seen;
+    `stripped`: a skull stripper took it off. `thickness_mm`: slice thickness. `warnings`: what a user should know.
+    """
+
+    path: Path
+    slices: NDArray[np.float32]
+    intensity_mean: float
+    intensity_std: float
+    background: float
+    skull: bool
+    stripped: bool
+    thickness_mm: float
+    warnings: tuple[str, ...]
+
+
+def load_style(path: Path) -> StyleScan:
+    """Read a scan as a style; raises ScanError where it cannot be read or shows no brain."""
+    volume = read_volume(path)
+    foreground = find_foreground(volume)
+    warnings = []
+    brain, stripped = foreground.mask, False
+    if foreground.skull:
+        brain, stripped = strip_skull(volume, foreground)
+        how = (
+            "it was stripped with deepbet"
+            if stripped
+            else "only the middle of the head gives the style; for a full brain install the extra `brainspade[strip]`"
+        )
+        warnings.append(f"{path.name} shows a skull: {how}.")
+    thickness = volume.spacing[2]
+    if thickness > THICK_MM:
+        warnings.append(f"{path.name} has thick slices ({thickness:.1f} mm); each is used as it is.")
+    if max(volume.spacing[:2]) > THICK_MM:
+        warnings.append(
+            f"{path.name} is coarse in the axial plane ({volume.spacing[0]:.1f} x {volume.spacing[1]:.1f} mm): "
+            "its style will look smooth."
+        )
+    if brain.sum() < 100:
+        raise ScanError(f"{path} shows no brain once its skull is taken off; strip it first.")
+    scored, mean, deviation = normalise(volume.data, brain, BACKGROUND_VALUE)
+    slices = _centred_slices(scored, brain, volume.affine, volume.spacing)
+    if len(slices) == 0:
+        raise ScanError(
+            f"{path} shows no brain: no axial slice has {MIN_BRAIN_FRACTION:.0%} brain in a 192 x 256 mm frame."
+        )
+    keep = np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MAX_STYLE_SLICES)).round().astype(int))
+    return StyleScan(
+        path=path,
+        slices=slices[keep],
+        intensity_mean=mean,
+        intensity_std=deviation,
+        background=foreground.background,
+        skull=foreground.skull,
+        stripped=stripped,
+        thickness_mm=thickness,
+        warnings=tuple(warnings),
+    )
+
+
+def _centred_slices(
+    scored: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    affine: NDArray[np.float64],
+    spacing: tuple[float, float, float],
+) -> NDArray[np.float32]:
+    """Resample to 1 mm in-plane (through-plane as it is, at least 1 mm) with the brain's centre in the middle."""
+    step = max(1.0, spacing[2])
+    depth = max(1, round(scored.shape[2] * spacing[2] / step))
+    centre = affine @ np.append(np.argwhere(brain).mean(axis=0), 1.0)
+    grid_to_world = np.diag([1.0, 1.0, step, 1.0])
+    grid_to_world[:2, 3] = centre[:2] - (np.array(SLICE_SHAPE) - 1) / 2
+    lowest = (affine @ np.array([0.0, 0.0, 0.0, 1.0]))[2] if depth > 1 else centre[2]
+    grid_to_world[2, 3] = lowest + (step - spacing[2]) / 2
+    shape = (*SLICE_SHAPE, depth)
+    image = sample_onto(scored, affine, shape, grid_to_world, outside=BACKGROUND_VALUE)
+    mask = sample_onto(brain.astype(np.float32), affine, shape, grid_to_world) >= 0.5
+    # Interpolation mixes brain and background at the edge; what counts as brain stays clear of the background value.
+    image = np.where(mask, np.maximum(image, BACKGROUND_VALUE + 0.1), np.float32(BACKGROUND_VALUE))
+    chosen = mask.mean(axis=(0, 1)) >= MIN_BRAIN_FRACTION
+    return np.ascontiguousarray(np.moveaxis(image[:, :, chosen], 2, 0), dtype=np.float32)

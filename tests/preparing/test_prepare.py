@@ -1,0 +1,145 @@
+import csv
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainspade_cli.anatomy import BRAINSTEM, CHANNELS, DEEP_GM, OEDEMA, TUMOUR
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError, SliceSetError
+from brainspade_cli.geometry import SLICE_SHAPE
+from brainspade_cli.preparing.prepare import prepare
+from brainspade_cli.slices import BACKGROUND_VALUE, open_slice_set
+from tests.phantoms import affine_of, save, t1_of, tissue_phantom
+
+QUIET = Reporter(quiet=True)
+SPACING = (2.0, 2.0, 2.0)
+
+
+def region_phantom(labels):
+    """FreeSurfer numbers on both sides, with a thalamus, a brainstem and some skin."""
+    left = np.arange(labels.shape[0])[:, None, None] < labels.shape[0] // 2
+    regions = np.where(left, np.array([0, 24, 3, 2])[labels], np.array([0, 24, 42, 41])[labels]).astype(np.int16)
+    middle = [n // 2 for n in labels.shape]
+    regions[middle[0] + 4 : middle[0] + 12, middle[1] : middle[1] + 10, middle[2] - 4 : middle[2] + 4] = 10
+    regions[middle[0] - 5 : middle[0] + 5, middle[1] - 8 : middle[1], : middle[2] - 8][
+        labels[middle[0] - 5 : middle[0] + 5, middle[1] - 8 : middle[1], : middle[2] - 8] > 0
+    ] = 16
+    regions[0, 0, :] = 512
+    return regions
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    labels = tissue_phantom()
+    save(folder / "atlas/sub-01/regions.nii.gz", region_phantom(labels), axes="LIA")
+    save(folder / "clinic/sub-01/flair.nii.gz", t1_of(labels), axes="LPS")
+    save(folder / "clinic/sub-02/t1.nii.gz", np.zeros((5, 5, 5), np.int16))
+    maps = np.zeros((*labels.shape, CHANNELS), np.float32)
+    for tissue in range(4):
+        maps[..., tissue] = labels == tissue
+    lesion = np.zeros(labels.shape, bool)
+    lesion[20:30, 40:52, 25:40] = labels[20:30, 40:52, 25:40] > 0
+    maps[lesion] = 0
+    maps[lesion, TUMOUR], maps[lesion, OEDEMA] = 0.75, 0.25
+    image = nib.Nifti1Image(maps, affine_of(labels.shape, SPACING))
+    (folder / "own/sub-01").mkdir(parents=True)
+    nib.save(image, folder / "own/sub-01/pv.nii.gz")
+    save(folder / "own/sub-01/t1.nii.gz", t1_of(labels))
+    broken = maps.copy()
+    broken[30, 30, 30, 1] = 0.7
+    (folder / "own/sub-02").mkdir()
+    nib.save(nib.Nifti1Image(broken, image.affine), folder / "own/sub-02/pv.nii.gz")
+    save(folder / "own/sub-02/t1.nii.gz", t1_of(labels))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(scans, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared") / "slices"
+    summary = prepare(scans, out, register=False, held_out=["sub-02"], jobs=1, reporter=QUIET)
+    return out, summary
+
+
+def test_every_scan_is_accounted_for(prepared):
+    out, summary = prepared
+    assert (summary["labelled"], summary["style only"], summary["refused"]) == (2, 2, 1)
+    with open(out / "report.tsv", newline="") as handle:
+        report = {row["scan"]: row for row in csv.DictReader(handle, delimiter="\t")}
+    assert "all zero" in report["clinic-sub-02"]["message"]
+    assert "do not sum to 1" in report["own-sub-02"]["message"]
+    assert report["own-sub-02"]["status"] == "style only"
+    assert [scan.name for scan in open_slice_set(out).scans] == [
+        "atlas-sub-01",
+        "clinic-sub-01",
+        "own-sub-01",
+        "own-sub-02",
+    ]
+
+
+def test_labels_are_whole_maps_in_place(prepared):
+    slices = open_slice_set(prepared[0])
+    scan = next(scan for scan in slices.scans if scan.name == "atlas-sub-01")
+    maps = slices.labels(scan)
+    assert maps.shape[1:] == (CHANNELS, *SLICE_SHAPE)
+    assert (maps.astype(int).sum(axis=1) == 255).all()
+    assert (maps[:, DEEP_GM] > 200).any()
+    assert (maps[:, BRAINSTEM] > 200).any()
+    assert scan.modalities == ()
+    assert scan.population == "healthy"
+    assert min(scan.brain_pixels) >= 0.1 * SLICE_SHAPE[0] * SLICE_SHAPE[1]
+    assert scan.positions == tuple(sorted(scan.positions))
+
+
+def test_image_and_labels_lie_over_the_same_anatomy(prepared):
+    slices = open_slice_set(prepared[0])
+    scan = next(scan for scan in slices.scans if scan.name == "own-sub-01")
+    images, maps = slices.images(scan, "t1").astype(np.float32), slices.labels(scan)
+    brain = maps[:, 0] < 128
+    assert ((images > BACKGROUND_VALUE) == brain).mean() > 0.995
+    white, grey, fluid = (images[maps[:, channel] > 250].mean() for channel in (3, 2, 1))
+    assert white > grey > fluid
+    assert scan.population == "tumour"
+    assert max(scan.tumour_pixels) == pytest.approx(20 * 24, rel=0.15)
+    assert max(scan.lesion_load) == pytest.approx(max(scan.tumour_pixels) / 16000, rel=0.2)
+
+
+def test_a_second_run_keeps_what_is_unchanged_and_a_changed_split_is_taken_up(prepared, scans):
+    out, _ = prepared
+    record = out / "scans/own-sub-01/scan.json"
+    before = record.stat().st_mtime_ns
+    again = prepare(scans, out, register=False, held_out=["sub-02"], jobs=1, reporter=QUIET)
+    assert again["unchanged"] == 4
+    assert record.stat().st_mtime_ns == before
+    assert next(s for s in open_slice_set(out).scans if s.name == "own-sub-02").split == "held-out"
+
+
+def test_the_contact_sheet_shows_every_scan(prepared):
+    from PIL import Image
+
+    out, summary = prepared
+    assert len(summary["contact_sheets"]) == 1
+    sheet = np.asarray(Image.open(out / "contact-sheet-01.png"))
+    rows_of_pictures = 1 + 1 + 2 + 1
+    assert sheet.shape[0] == rows_of_pictures * SLICE_SHAPE[1] // 2
+    assert (sheet.reshape(rows_of_pictures, -1).max(axis=1) > 100).all()
+
+
+def test_other_folders_and_useless_sources_are_left_alone(tmp_path, scans):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SliceSetError, match="not a slice set"):
+        prepare(scans, tmp_path, register=False, held_out=(), jobs=1, reporter=QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(InputError, match="None of the 1 scans"):
+        prepare(scans / "clinic/sub-02", tmp_path / "new", register=False, held_out=(), jobs=1, reporter=QUIET)
+
+
+def test_a_slice_set_of_another_version_is_refused(prepared, tmp_path):
+    header = json.loads((prepared[0] / "slice-set.json").read_text())
+    (tmp_path / "slice-set.json").write_text(json.dumps({**header, "format": 99}))
+    with pytest.raises(SliceSetError, match="another format"):
+        open_slice_set(tmp_path)
+    with pytest.raises(SliceSetError, match="brainspade prepare"):
+        open_slice_set(tmp_path / "nothing")

@@ -1,0 +1,95 @@
+import json
+
+import pytest
+
+from brainspade_cli.errors import InputError
+from brainspade_cli.preparing.scan_table import find_scans, modality_of
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_plain_folders_give_dataset_subject_and_files(tmp_path):
+    for name in ("t1", "flair", "tumour"):
+        touch(tmp_path / "brats/sub-01" / f"{name}.nii.gz")
+    touch(tmp_path / "oasis/sub-01/t1.nii.gz")
+    touch(tmp_path / "oasis/sub-01/regions.nii.gz")
+    touch(tmp_path / "oasis/readme.nii.gz")
+    oasis, brats = sorted(find_scans(tmp_path), key=lambda scan: scan.dataset, reverse=True)
+    assert (brats.dataset, brats.subject, sorted(brats.images)) == ("brats", "sub-01", ["flair", "t1"])
+    assert brats.tumour is not None
+    assert oasis.regions == tmp_path / "oasis/sub-01/regions.nii.gz"
+    assert oasis.name == "oasis-sub-01"
+    assert oasis.split == "train"
+
+
+def test_a_bids_dataset_with_sessions_and_derivatives(tmp_path):
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"Name": "Pilot", "BIDSVersion": "1.9.0"}))
+    touch(tmp_path / "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz")
+    touch(tmp_path / "sub-01/ses-b/anat/sub-01_ses-b_FLAIR.nii.gz")
+    touch(tmp_path / "derivatives/labels/sub-01/ses-a/anat/sub-01_ses-a_desc-tissues_dseg.nii.gz")
+    touch(tmp_path / "derivatives/labels/sub-01/ses-b/anat/sub-01_ses-b_label-tumour_mask.nii.gz")
+    first, second = find_scans(tmp_path)
+    assert (first.dataset, first.subject, first.person) == ("Pilot", "sub-01-ses-a", "sub-01")
+    assert first.tissues is not None
+    assert list(second.images) == ["flair"]
+    assert second.tumour is not None
+    assert second.person == first.person
+
+
+def test_a_table_names_people_splits_and_paths_beside_it(tmp_path):
+    table = tmp_path / "people.tsv"
+    table.write_text(
+        "subject\tdataset\tperson\tsplit\tt1\tregions\ns1\todd\tp1\theld-out\ta/t1.nii\t\ns2\todd\tp1\t\tb.nii\tr.nii\n"
+    )
+    held, trained = find_scans(table)
+    assert (held.split, held.person, held.images["t1"], held.regions) == ("held-out", "p1", tmp_path / "a/t1.nii", None)
+    assert (trained.split, trained.regions) == ("train", tmp_path / "r.nii")
+
+
+def test_held_out_goes_by_person(tmp_path):
+    for session in ("a", "b"):
+        touch(tmp_path / f"sub-01/ses-{session}/anat/sub-01_ses-{session}_T1w.nii.gz")
+    touch(tmp_path / "sub-02/anat/sub-02_T1w.nii.gz")
+    splits = {scan.subject: scan.split for scan in find_scans(tmp_path, ["sub-01"])}
+    assert splits == {"sub-01-ses-a": "held-out", "sub-01-ses-b": "held-out", "sub-02": "train"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("dataset\tt1\nx\ty\n", "needs a column `subject`"),
+        ("subject\tt9\nx\ty\n", "at least one of"),
+        ("subject\tt1\tmood\nx\ty\tz\n", "mean nothing here: mood"),
+        ("subject\tt1\n\tb.nii\n", "line 2: `subject` is empty"),
+        ("subject\tt1\tsplit\na\tb.nii\ttest\n", "split 'test'"),
+        ("subject\tt1\na\tb.nii\na\tc.nii\n", "more than once"),
+        ("", "needs a column"),
+    ],
+)
+def test_tables_that_cannot_be_used_say_why(tmp_path, content, reason):
+    table = tmp_path / "people.tsv"
+    table.write_text(content)
+    with pytest.raises(InputError, match=reason):
+        find_scans(table)
+
+
+def test_sources_without_scans_and_unknown_people_say_so(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        find_scans(tmp_path / "nothing")
+    with pytest.raises(InputError, match="holds no scan"):
+        find_scans(tmp_path)
+    touch(tmp_path / "sub-01/t1.nii.gz")
+    with pytest.raises(InputError, match="no person named sub-09"):
+        find_scans(tmp_path, ["sub-09"])
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [("sub-01_ses-1_FLAIR.nii.gz", "flair"), ("flair.nii", "flair"), ("sub-1_T1w.nii.gz", "t1"), ("scan.nii.gz", None)],
+)
+def test_modality_from_a_file_name(tmp_path, name, modality):
+    assert modality_of(tmp_path / name) == modality

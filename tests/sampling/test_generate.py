@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from brainspade_cli.anatomy import BACKGROUND
+from brainspade_cli.devices import Compute, open_compute
+from brainspade_cli.errors import BrainspadeError, InputError
+from brainspade_cli.sampling import label_blocks
+from brainspade_cli.sampling.generate import Painter, Pair, generate_pairs
+from brainspade_cli.sampling.plan import BLOCK, PairPlan
+from brainspade_cli.sampling.shards import Shard
+from brainspade_cli.slices import BACKGROUND_VALUE
+from brainspade_cli.weights import Bundle
+from tests.sampling.parts import EllipseLabels, flat_pool, tiny_bundle
+
+PAIRS = 11
+POOL = flat_pool(("t1", "flair"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(autouse=True)
+def _pass_all_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random networks make no brains; redrawing is tested with the blocks."""
+    monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
+
+
+def make(bundle: Bundle, indices: range | list[int], precision: str = "fp32", **options: object) -> dict[int, Pair]:
+    plan = PairPlan(seed=5, tumour=True, tumour_fraction=0.5, steps=2)
+    compute = Compute(torch.device("cpu"), precision)
+    pairs = generate_pairs(bundle, POOL, plan, indices, compute=compute, **options)  # type: ignore[arg-type]
+    return {pair.index: pair for pair in pairs}
+
+
+def same(left: Pair, right: Pair) -> bool:
+    return bool(
+        (left.draw.maps == right.draw.maps).all()
+        and (left.draw.label == right.draw.label).all()
+        and (left.images == right.images).all()
+        and left.draw.position_mm == right.draw.position_mm
+    )
+
+
+@pytest.fixture(scope="module")
+def reference(bundle: Bundle) -> Iterator[dict[int, Pair]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
+        yield make(bundle, range(PAIRS))
+
+
+@pytest.mark.parametrize(("batch_size", "threads"), [(1, 2), (7, 1), (16, 2)])
+def test_pairs_are_the_same_bits_at_any_batch_size_and_thread_count(
+    bundle: Bundle, reference: dict[int, Pair], batch_size: int, threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    try:
+        pairs = make(bundle, range(PAIRS), batch_size=batch_size)
+    finally:
+        torch.set_num_threads(1)
+    assert list(pairs) == list(range(PAIRS))
+    assert all(same(pairs[index], reference[index]) for index in range(PAIRS))
+
+
+def test_shards_and_interruptions_change_no_bit(bundle: Bundle, reference: dict[int, Pair]) -> None:
+    parts = [make(bundle, Shard(number, 3).indices(PAIRS)) for number in range(3)]
+    together = {index: pair for part in parts for index, pair in part.items()}
+    assert sorted(together) == list(range(PAIRS))
+    rest = make(bundle, [2, 3, 9])
+    assert list(rest) == [2, 3, 9]
+    for pairs in (together, rest):
+        assert all(same(pair, reference[index]) for index, pair in pairs.items())
+
+
+def test_bf16_is_as_reproducible(bundle: Bundle) -> None:
+    whole, part = make(bundle, range(BLOCK), "bf16"), make(bundle, [4], "bf16", batch_size=1)
+    assert same(whole[4], part[4])
+
+
+def test_seeds_pairs_and_channels_differ(bundle: Bundle, reference: dict[int, Pair]) -> None:
+    assert not (reference[0].draw.maps == reference[1].draw.maps).all()
+    assert not (reference[0].images[0] == reference[0].images[1]).all()
+    assert [pair.draw.lesion for pair in reference.values()] == [index % 2 == 1 for index in range(PAIRS)]
+
+
+def test_where_the_label_is_mostly_background_so_is_the_image(bundle: Bundle) -> None:
+    for pair in make(bundle, range(3), labels=EllipseLabels()).values():
+        outside = pair.draw.maps[BACKGROUND] >= 128
+        assert pair.images.dtype == np.float32
+        assert pair.images.shape == (2, 192, 256)
+        assert (pair.images[:, outside] == BACKGROUND_VALUE).all()
+        assert (pair.images[:, ~outside] > BACKGROUND_VALUE).all()
+
+
+def test_given_labels_need_no_denoiser(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    network = Bundle.network
+    monkeypatch.setattr(
+        Bundle, "network", lambda self, name, device: loaded.append(name) or network(self, name, device)
+    )
+    labels = EllipseLabels()
+    assert list(make(bundle, [0, 8, 9], labels=labels)) == [0, 8, 9]
+    assert loaded == ["spade_generator"]
+    assert labels.asked == 2
+
+
+def test_only_wanted_images_are_painted_on_a_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    painted: list[int] = []
+    paint = Painter._paint
+    monkeypatch.setattr(
+        Painter, "_paint", lambda self, draws, choices: painted.append(len(draws)) or paint(self, draws, choices)
+    )
+    make(bundle, [3], labels=EllipseLabels())
+    assert painted == [1, 1]
+
+
+def test_batches_halve_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    notices: list[str] = []
+    painter = Painter(bundle, Compute(torch.device("cpu"), "fp32"), None, notices.append)
+    draws = EllipseLabels().block(0)
+    choices = [POOL.draw(0, place) for place in range(BLOCK)]
+    whole = painter.paint_block(draws, choices, range(BLOCK))
+    paint = Painter._paint
+
+    def small_memory(self: Painter, draws: list[object], choices: list[object]) -> np.ndarray:
+        if len(draws) > 2:
+            raise torch.OutOfMemoryError
+        return paint(self, draws, choices)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Painter, "_paint", small_memory)
+    painter.batch = 10
+    halved = painter.paint_block(draws, choices, range(BLOCK))
+    assert painter.batch == 2
+    assert notices[-1].endswith("painted 2 at a time.")
+    assert all(np.allclose(whole[place], halved[place], atol=1e-4) for place in range(BLOCK))
+
+    def no_memory(self: Painter, draws: list[object], choices: list[object]) -> np.ndarray:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Painter, "_paint", no_memory)
+    with pytest.raises(BrainspadeError, match="does not hold even one image"):
+        painter.paint_block(draws, choices, [0])
+
+
+def test_leaving_the_iterator_early_ends_the_work(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    block, ended = label_blocks.GeneratedLabels.block, []
+
+    def quick_first(self: label_blocks.GeneratedLabels, number: int) -> list[label_blocks.LabelDraw]:
+        if number == 0:
+            return EllipseLabels().block(0)
+        try:
+            return block(self, number)
+        except label_blocks.StoppedError:
+            ended.append(number)
+            raise
+
+    monkeypatch.setattr(label_blocks.GeneratedLabels, "block", quick_first)
+    plan = PairPlan(sampler="ancestral", steps=1000)
+    compute = Compute(torch.device("cpu"), "fp32")
+    pairs = generate_pairs(bundle, POOL, plan, range(3 * BLOCK), compute=compute)
+    assert next(pairs).index == 0
+    pairs.close()
+    assert ended == [1]
+
+
+class Accelerator(Compute):
+    """A CPU that is treated as an accelerator: whole blocks through the autoencoder, images in batches."""
+
+    @property
+    def is_cpu(self) -> bool:
+        return False
+
+
+def test_an_accelerator_makes_the_same_pairs_up_to_rounding(bundle: Bundle, reference: dict[int, Pair]) -> None:
+    plan = PairPlan(seed=5, tumour=True, tumour_fraction=0.5, steps=2)
+    compute = Accelerator(torch.device("cpu"), "fp32")
+
+    def run(indices: list[int], batch_size: int | None) -> dict[int, Pair]:
+        pairs = generate_pairs(bundle, POOL, plan, indices, compute=compute, batch_size=batch_size)
+        return {pair.index: pair for pair in pairs}
+
+    whole, small, part = run([*range(PAIRS)], None), run([*range(PAIRS)], 3), run([6, 10], None)
+    for index, pair in whole.items():
+        assert np.abs(pair.draw.maps.astype(int) - reference[index].draw.maps).max() <= 1
+        assert np.abs(pair.images - reference[index].images).mean() < 1e-3
+        # No bit of a label depends on the batch size, and the images on nothing else.
+        assert (pair.draw.maps == small[index].draw.maps).all()
+        assert np.allclose(pair.images, small[index].images, atol=1e-3)
+    assert all(same(pair, whole[index]) for index, pair in part.items())
+
+
+def test_devices_that_are_not_there_are_said() -> None:
+    with pytest.raises(InputError, match="no device 'tpu'"):
+        open_compute("tpu")
+    with pytest.raises(InputError, match="no precision 'fp8'"):
+        open_compute("cpu", "fp8")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="No CUDA device"):
+            open_compute("cuda")
+    assert open_compute("cpu", "fp32").precision == "fp32"

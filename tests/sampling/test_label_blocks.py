@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainspade_cli.anatomy import LESIONS
+from brainspade_cli.bundle_config import ConditionTable
+from brainspade_cli.devices import Compute
+from brainspade_cli.errors import InputError, WeightsError
+from brainspade_cli.sampling import label_blocks
+from brainspade_cli.sampling.label_blocks import GeneratedLabels, draw_condition
+from brainspade_cli.sampling.label_checks import lesion_pixels
+from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
+from brainspade_cli.weights import Bundle
+from tests.sampling.parts import CONDITIONS, ellipse_label, one_hot_maps, tiny_bundle
+
+CPU = Compute(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("weights"))
+
+
+class Decoder:
+    """Stands for the autoencoder: ellipses, and nothing at the calls in `fails`. Keeps the latents that it saw."""
+
+    def __init__(self, fails: frozenset[int] = frozenset(), stray: bool = False) -> None:
+        self.calls: list[torch.Tensor] = []
+        self.fails = fails
+        self.stray = stray
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        self.calls.append(latents)
+        label = np.zeros_like(ellipse_label()) if len(self.calls) - 1 in self.fails else ellipse_label()
+        if self.stray:
+            label[96, 100:110] = LESIONS[0]
+        return torch.from_numpy(one_hot_maps(label)[None].astype(np.float32)) / 16
+
+
+def labels_with(bundle: Bundle, decoder: Decoder, plan: PairPlan) -> GeneratedLabels:
+    labels = GeneratedLabels(bundle, plan, CPU)
+    labels.autoencoder = decoder  # type: ignore[assignment]
+    return labels
+
+
+def test_only_what_failed_is_drawn_again_and_keeps_its_place(bundle: Bundle) -> None:
+    good, patchy = Decoder(), Decoder(fails=frozenset({2, 5, 8}))
+    plan = PairPlan(steps=2)
+    first = labels_with(bundle, good, plan).block(3)
+    second = labels_with(bundle, patchy, plan).block(3)
+    assert [draw.attempts for draw in first] == [1] * BLOCK
+    assert len(good.calls) == BLOCK
+    # Members 2 and 5 fail; the next block tries both four times more, and member 2 fails once again.
+    assert [draw.attempts for draw in second] == [1, 1, 3, 1, 1, 2, 1, 1]
+    assert len(patchy.calls) == 2 * BLOCK
+    assert all(draw.problems == () for draw in second)
+    # Attempts differ in their noise, and what did not fail is what it was.
+    assert all(torch.equal(a, b) for a, b in zip(good.calls, patchy.calls[:BLOCK], strict=True))
+    assert len({call.sum().item() for call in patchy.calls}) == 2 * BLOCK
+
+
+def test_a_label_that_fails_every_time_is_kept_and_says_why(bundle: Bundle) -> None:
+    draws = labels_with(bundle, Decoder(fails=frozenset(range(100))), PairPlan(steps=1)).block(0)
+    assert all(draw.attempts == MAX_ATTEMPTS and "the brain fills" in draw.problems[0] for draw in draws)
+
+
+def test_stray_lesion_pixels_give_way_to_tissue(bundle: Bundle) -> None:
+    draws = labels_with(bundle, Decoder(stray=True), PairPlan(steps=1)).block(0)
+    assert all(lesion_pixels(draw.label) == 0 and draw.problems == () for draw in draws)
+    assert all(draw.maps[list(LESIONS)].max() == 0 and (draw.maps.sum(axis=0) == 255).all() for draw in draws)
+
+
+def test_maps_are_bytes_that_sum_to_255_and_label_is_their_argmax(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
+    draws = GeneratedLabels(bundle, PairPlan(tumour=True, tumour_fraction=0.5, steps=2), CPU).block(1)
+    assert [draw.lesion for draw in draws] == [False, True] * 4
+    for draw in draws:
+        assert draw.maps.dtype == np.uint8
+        assert (draw.maps.sum(axis=0, dtype=int) == 255).all()
+        assert (draw.maps.argmax(axis=0) == draw.label).all()
+        assert draw.position_mm is not None
+        assert -72 + 0.3 * 159 <= draw.position_mm <= -72 + 0.7 * 159
+        assert draw.lesion or lesion_pixels(draw.label) == 0
+
+
+@pytest.mark.parametrize("changes", [{"guidance": 2.0}, {"seed": 1}, {"steps": 3}, {"sampler": "ancestral"}])
+def test_settings_reach_the_labels(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]) -> None:
+    monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
+    plain = GeneratedLabels(bundle, PairPlan(steps=2), CPU).block(0)
+    other = GeneratedLabels(bundle, PairPlan(**{"steps": 2, **changes}), CPU)  # type: ignore[arg-type]
+    changed = other.block(0)
+    assert not (plain[0].maps == changed[0].maps).all()
+    assert all((a.maps == b.maps).all() for a, b in zip(changed, other.block(0), strict=True))
+
+
+@given(st.integers(0, 2**32), st.booleans())
+def test_conditions_come_from_the_bins_that_the_training_had(seed: int, lesion: bool) -> None:
+    position, presence, load = draw_condition(CONDITIONS, lesion, np.random.default_rng(seed))
+    assert 0.3 <= position <= 0.7
+    assert presence == lesion
+    assert 0.01 <= load <= 0.2 if lesion else load == 0
+
+
+def test_conditions_follow_the_counts() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_condition(CONDITIONS, True, rng) for _ in range(4000)]
+    bins = Counter((position >= 0.5, load >= 0.05) for position, _, load in drawn)
+    for place, count in {(False, False): 2, (False, True): 2, (True, False): 1, (True, True): 3}.items():
+        assert bins[place] / 4000 == pytest.approx(count / 8, abs=0.03)
+
+
+def test_a_table_without_the_kind_is_refused() -> None:
+    table = ConditionTable((0.0, 1.0), (0.0, 1.0), ((1.0, 0.0),))
+    with pytest.raises(WeightsError, match="no slices with a lesion"):
+        draw_condition(table, True, np.random.default_rng(0))
+
+
+def test_unknown_sampler_and_labels_that_are_not_numbers_are_said(bundle: Bundle) -> None:
+    with pytest.raises(InputError, match="no sampler 'euler'"):
+        GeneratedLabels(bundle, PairPlan(sampler="euler"), CPU).block(0)
+    broken = Decoder()
+    broken.decode = lambda latents: torch.full((1, 8, 192, 256), torch.nan)  # type: ignore[method-assign]
+    with pytest.raises(WeightsError, match="not numbers"):
+        labels_with(bundle, broken, PairPlan(steps=1)).block(0)
+
+
+def test_a_bundle_without_the_denoiser_says_how_to_train_it(bundle: Bundle) -> None:
+    config = dataclasses.replace(
+        bundle.config, sha256={k: v for k, v in bundle.config.sha256.items() if "tumour" not in k}
+    )
+    with pytest.raises(WeightsError, match="train-labels"):
+        GeneratedLabels(dataclasses.replace(bundle, config=config), PairPlan(tumour=True), CPU)

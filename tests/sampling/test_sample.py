@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainspade_cli.errors import BrainspadeError, DatasetError, InputError
+from brainspade_cli.nnunet.check import check
+from brainspade_cli.nnunet.planes import read_plane
+from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.sampling import case_writer, label_blocks
+from brainspade_cli.sampling import sample as sampling
+from brainspade_cli.sampling.generate import Pair
+from brainspade_cli.sampling.manifest import rows
+from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.sampling.sample import SampleRequest, run_sampling
+from brainspade_cli.sampling.shards import Shard
+from tests.phantoms import save
+from tests.sampling.parts import ellipse_label, quiet, style_scan, tiny_bundle
+
+PAIRS = 10
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with weights/ and two style scans of one subject."""
+    folder = tmp_path_factory.mktemp("parts")
+    tiny_bundle(folder / "weights")
+    style_scan(folder / "scans" / "sub-secret" / "sub-1_T1w.nii.gz")
+    style_scan(folder / "scans" / "sub-secret" / "sub-1_FLAIR.nii.gz", seed=1)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _pass_all_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random networks make no brains; redrawing is tested with the blocks."""
+    monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
+
+
+@pytest.fixture
+def request_for(parts: Path, tmp_path: Path) -> Callable[..., SampleRequest]:
+    def make(name: str = "Dataset501_brainspade", **changes: Any) -> SampleRequest:
+        plan = PairPlan(seed=1, tumour=True, tumour_fraction=0.5, steps=1)
+        settings: dict[str, Any] = {
+            "styles": (str(parts / "scans"),),
+            "pairs": PAIRS,
+            "folder": tmp_path / name,
+            "plan": plan,
+            "weights": str(parts / "weights"),
+            "device": "cpu",
+            "precision": "fp32",
+        }
+        return SampleRequest(**{**settings, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `PAIRS` pairs that nothing disturbed, to compare with."""
+    folder = tmp_path_factory.mktemp("finished") / "Dataset501_brainspade"
+    plan = PairPlan(seed=1, tumour=True, tumour_fraction=0.5, steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
+        styles, weights = (str(parts / "scans"),), str(parts / "weights")
+        run_sampling(SampleRequest(styles, PAIRS, folder, plan, weights, device="cpu", precision="fp32"), quiet())
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Images and labels of a dataset, by name."""
+    files = [*(folder / "imagesTr").iterdir(), *(folder / "labelsTr").iterdir()]
+    return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in files}
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, pairs: int, error: BaseException) -> None:
+    """Raise `error` in the run's own thread when it hands over pair number `pairs`."""
+    write, count = case_writer.CaseWriter.write, iter(range(10_000))
+
+    def counted(self: case_writer.CaseWriter, pair: Pair) -> None:
+        if next(count) == pairs:
+            raise error
+        write(self, pair)
+
+    monkeypatch.setattr(case_writer.CaseWriter, "write", counted)
+
+
+def test_a_run_makes_a_dataset_that_nnunet_takes(finished: Path) -> None:
+    assert check(finished, quiet()) == []
+    header = json.loads((finished / "dataset.json").read_text())
+    assert header["channel_names"] == {"0": "t1", "1": "flair"}
+    assert header["numTraining"] == PAIRS
+    assert header["labels"]["oedema"] == 7
+    image = nib.load(finished / "imagesTr" / "brainspade_0000003_0001.nii.gz")
+    label = nib.load(finished / "labelsTr" / "brainspade_0000003.nii.gz")
+    assert image.shape == label.shape == (192, 256, 1)
+    assert (image.get_data_dtype(), label.get_data_dtype()) == (np.int16, np.uint8)
+    assert (image.affine == label.affine).all()
+    assert (finished / "brainspade" / "preview.png").stat().st_size > 10_000
+
+
+def test_the_manifest_tells_how_each_pair_came_about(finished: Path) -> None:
+    listed = {row["index"]: row for row in rows(RawLayout(finished, ".nii.gz"))}
+    assert sorted(listed) == list(range(PAIRS))
+    assert [listed[index]["lesion"] for index in range(4)] == [False, True, False, True]
+    row = listed[7]
+    assert (row["case"], row["seed"], row["attempts"], row["problems"]) == ("brainspade_0000007", 1, 1, [])
+    label = nib.load(finished / row["files"][-1])
+    counts = np.bincount(np.asarray(label.dataobj).ravel().astype(int), minlength=8)
+    assert list(row["pixels"].values()) == counts.tolist()
+    assert label.affine[2, 3] == pytest.approx(row["position_mm"], abs=1e-3)
+    assert [style["channel"] for style in row["styles"]] == ["t1", "flair"]
+    assert all((finished / file).is_file() for file in row["files"])
+
+
+def test_provenance_names_files_and_hashes_and_no_folders(finished: Path, parts: Path) -> None:
+    run = json.loads((finished / "brainspade" / "run.json").read_text())
+    assert run["settings"]["seed"] == 1
+    assert run["settings"]["steps"] == 1
+    assert set(run["weights"]["sha256"]) >= {"config.json", "spade_generator.safetensors"}
+    assert [style["name"] for style in run["styles"]] == ["sub-1_T1w.nii.gz", "sub-1_FLAIR.nii.gz"]
+    assert run["made_with"]["torch"]
+    assert run["totals"]["lesions"] == PAIRS // 2
+    for path in (finished / "brainspade").glob("*.json*"):
+        assert "sub-secret" not in path.read_text()
+        assert str(parts.parent) not in path.read_text()
+
+
+def test_shards_make_the_same_dataset_and_the_last_one_finishes_it(
+    finished: Path, request_for: Callable[..., SampleRequest]
+) -> None:
+    second = run_sampling(request_for(shard=Shard(1, 2)), quiet())
+    assert (second["made"], second["missing"], second["complete"]) == (2, 8, False)
+    assert not (request_for().folder / "dataset.json").exists()
+    first = run_sampling(request_for(shard=Shard(0, 2)), quiet())
+    assert (first["made"], first["complete"]) == (8, True)
+    assert contents(request_for().folder) == contents(finished)
+    assert (request_for().folder / "dataset.json").read_bytes() == (finished / "dataset.json").read_bytes()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BrainspadeError("stopped")])
+def test_an_interrupted_run_goes_on_and_makes_nothing_twice(
+    finished: Path,
+    request_for: Callable[..., SampleRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3, error)
+        with pytest.raises(type(error)):
+            run_sampling(request_for(), sampling.Reporter())
+    if isinstance(error, KeyboardInterrupt):
+        assert "3 of 10 pairs are finished" in capsys.readouterr().err
+    folder = request_for().folder
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*Tr/*")}
+    assert len(before) == 3 * 3
+    summary = run_sampling(request_for(), quiet())
+    assert (summary["made"], summary["there_before"]) == (PAIRS - 3, 3)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    assert contents(folder) == contents(finished)
+    again = run_sampling(request_for(), quiet())
+    assert (again["made"], again["complete"]) == (0, True)
+
+
+def test_what_a_kill_leaves_is_mended(finished: Path, request_for: Callable[..., SampleRequest]) -> None:
+    folder = request_for().folder
+    shutil.copytree(finished, folder)
+    (folder / "labelsTr" / "brainspade_0000004.nii.gz").unlink()
+    leftover = folder / "imagesTr" / ".brainspade_0000004_0000.nii.gz.99.partial"
+    leftover.write_bytes(b"half")
+    manifest = folder / "brainspade" / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+    summary = run_sampling(request_for(), quiet())
+    assert summary["made"] == 2
+    assert not leftover.exists()
+    assert contents(folder) == contents(finished)
+
+
+def test_more_pairs_go_on_from_fewer(finished: Path, request_for: Callable[..., SampleRequest]) -> None:
+    run_sampling(request_for(pairs=3), quiet())
+    assert json.loads((request_for().folder / "dataset.json").read_text())["numTraining"] == 3
+    summary = run_sampling(request_for(), quiet())
+    assert (summary["made"], summary["there_before"]) == (PAIRS - 3, 3)
+    assert contents(request_for().folder) == contents(finished)
+    with pytest.raises(DatasetError, match="ask for as many or more"):
+        run_sampling(request_for(pairs=3), quiet())
+
+
+def test_while_pairs_are_missing_there_is_no_dataset_json(
+    request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_sampling(request_for(pairs=2), quiet())
+    interrupt_after(monkeypatch, 1, BrainspadeError("stopped"))
+    with pytest.raises(BrainspadeError, match="stopped"):
+        run_sampling(request_for(), quiet())
+    assert not (request_for().folder / "dataset.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"plan": PairPlan(seed=2, tumour=True, tumour_fraction=0.5, steps=1)}, "seed 1, now 2"),
+        ({"plan": PairPlan(seed=1, tumour=True, tumour_fraction=0.5, sampler="ddim", steps=1)}, "sampler"),
+        ({"styles": ("@t2",)}, "other styles"),
+        ({"precision": "bf16"}, "precision fp32, now bf16"),
+        ({"file_format": "png"}, "format nifti, now png"),
+        ({"save_pv": True}, "save pv off, now on"),
+    ],
+)
+def test_a_folder_begun_otherwise_is_refused_and_the_difference_said(
+    finished: Path, request_for: Callable[..., SampleRequest], changes: dict[str, Any], message: str
+) -> None:
+    before = contents(finished)
+    with pytest.raises(DatasetError, match=message):
+        run_sampling(replace(request_for(**changes), folder=finished), quiet())
+    assert contents(finished) == before
+
+
+def test_other_weights_are_refused(finished: Path, request_for: Callable[..., SampleRequest], tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "others", seed=1)
+    with pytest.raises(DatasetError, match="other weights"):
+        run_sampling(replace(request_for(), folder=finished, weights=str(tmp_path / "others")), quiet())
+
+
+def test_a_folder_of_something_else_is_left_alone(request_for: Callable[..., SampleRequest]) -> None:
+    folder = request_for().folder
+    folder.mkdir()
+    (folder / "thesis.docx").touch()
+    with pytest.raises(DatasetError, match="holds something else"):
+        run_sampling(request_for(), quiet())
+    assert [path.name for path in folder.iterdir()] == ["thesis.docx"]
+
+
+def test_pv_maps_are_kept_and_can_be_painted_again(request_for: Callable[..., SampleRequest]) -> None:
+    run_sampling(request_for(pairs=3, save_pv=True), quiet())
+    folder = request_for().folder
+    pv = nib.load(folder / "brainspade" / "pv" / "brainspade_0000001.nii.gz")
+    values = pv.get_fdata()
+    assert pv.shape == (192, 256, 1, 8)
+    assert pv.get_data_dtype() == np.uint8
+    assert np.abs(values.sum(axis=-1) - 1).max() < 1e-6
+    label = np.asarray(nib.load(folder / "labelsTr" / "brainspade_0000001.nii.gz").dataobj)
+    assert (values.argmax(axis=-1) == label).all()
+    again = request_for("again", pairs=3, plan=PairPlan(seed=1), labels=folder / "brainspade" / "pv")
+    run_sampling(again, quiet())
+    # Same maps, same seed, same styles: the same images.
+    assert contents(again.folder) == contents(folder)
+
+
+def test_own_labels_are_painted_in_turn(request_for: Callable[..., SampleRequest], tmp_path: Path) -> None:
+    save(tmp_path / "own" / "a.nii.gz", ellipse_label()[:, :, None], (1.0, 1.0, 1.0))
+    save(tmp_path / "own" / "b.nii.gz", ellipse_label(tumour=True)[:, :, None], (1.0, 1.0, 1.0))
+    request = request_for(pairs=3, plan=PairPlan(), labels=tmp_path / "own")
+    run_sampling(request, quiet())
+    labels = [
+        np.asarray(nib.load(request.folder / "labelsTr" / f"brainspade_{index:07d}.nii.gz").dataobj)[:, :, 0]
+        for index in range(3)
+    ]
+    assert (labels[0] == ellipse_label()).all()
+    assert (labels[1] == ellipse_label(tumour=True)).all()
+    assert (labels[2] == labels[0]).all()
+    image = np.asarray(nib.load(request.folder / "imagesTr" / "brainspade_0000001_0000.nii.gz").dataobj)[:, :, 0]
+    assert ((image == 0) == (labels[1] == 0)).all()
+    listed = {row["index"]: row for row in rows(RawLayout(request.folder, ".nii.gz"))}
+    assert [listed[index]["origin"] for index in range(3)] == ["a.nii.gz slice 0", "b.nii.gz slice 0"] * 1 + [
+        "a.nii.gz slice 0"
+    ]
+
+
+def test_png_is_an_option(request_for: Callable[..., SampleRequest]) -> None:
+    run_sampling(request_for(pairs=2, file_format="png"), quiet())
+    image, height = read_plane(request_for().folder / "imagesTr" / "brainspade_0000001_0001.png")
+    label, _ = read_plane(request_for().folder / "labelsTr" / "brainspade_0000001.png")
+    row = list(rows(RawLayout(request_for().folder, ".png")))[1]
+    assert image.shape == label.shape == (192, 256)
+    assert np.bincount(label.ravel(), minlength=8).tolist() == list(row["pixels"].values())
+    assert height == pytest.approx(row["position_mm"])
+
+
+def test_a_dry_run_writes_nothing(
+    request_for: Callable[..., SampleRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = run_sampling(request_for(dry_run=True, shard=Shard(0, 2)), sampling.Reporter())
+    assert (summary["missing"], summary["steps"], summary["channels"]) == (8, 1, ["t1", "flair"])
+    assert summary["bytes"] > 0
+    assert "Would make 8 of 8 pairs" in capsys.readouterr().err
+    assert not request_for().folder.exists()
+
+
+def test_a_full_disk_ends_the_run_and_says_so(
+    request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch, finished: Path
+) -> None:
+    write = case_writer.write_case
+
+    def full(layout: RawLayout, case: str, *arguments: Any) -> None:
+        if case == "brainspade_0000005":
+            raise OSError(errno.ENOSPC, "No space left on device", str(layout.label_path(case)))
+        write(layout, case, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(case_writer, "write_case", full)
+        with pytest.raises(BrainspadeError, match=r"brainspade_0000005\.nii\.gz could not be written \(No space left"):
+            run_sampling(request_for(), quiet())
+    run_sampling(request_for(), quiet())
+    assert contents(request_for().folder) == contents(finished)
+
+
+def test_two_runs_do_not_share_a_folder(
+    request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meddle(self: case_writer.CaseWriter, pair: Pair) -> None:
+        with pytest.raises(DatasetError, match="Another run is at work"):
+            run_sampling(request_for(pairs=2), quiet())
+        raise BrainspadeError("seen")
+
+    monkeypatch.setattr(case_writer.CaseWriter, "write", meddle)
+    with pytest.raises(BrainspadeError, match="seen"):
+        run_sampling(request_for(pairs=2), quiet())
+
+
+def test_labels_that_fail_are_counted_and_said(
+    request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ("it is ugly",))
+    monkeypatch.setattr(label_blocks, "MAX_ATTEMPTS", 2)
+    summary = run_sampling(request_for(pairs=2), quiet())
+    assert (summary["redrawn"], summary["flagged"]) == (2, 2)
+    assert "2 labels failed their checks" in capsys.readouterr().err
+    assert all(row["problems"] == ["it is ugly"] for row in rows(RawLayout(request_for().folder, ".nii.gz")))
+
+
+def test_the_next_command_fits_the_folder(request_for: Callable[..., SampleRequest]) -> None:
+    named = run_sampling(request_for(pairs=1), quiet())
+    assert named["next"] == (
+        f"nnUNet_raw={request_for().folder.parent} nnUNetv2_plan_and_preprocess -d 501 -c 2d --verify_dataset_integrity"
+    )
+    other = run_sampling(request_for("mine", pairs=1), quiet())
+    assert other["next"].startswith(f"brainspade export-nnunet {request_for('mine').folder}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": 0}, "--n must be at least 1"),
+        ({"file_format": "dicom"}, "no format 'dicom'"),
+        ({"batch_size": 0}, "--batch-size must be at least 1"),
+        ({"labels": Path("anywhere")}, "leave one of them out"),
+        ({"styles": ()}, "A style is needed"),
+        ({"plan": PairPlan(sampler="euler")}, "no sampler 'euler'"),
+        ({"device": "abacus"}, "no device 'abacus'"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused_before_anything_is_written(
+    request_for: Callable[..., SampleRequest], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run_sampling(request_for(**changes), quiet())
+    assert not request_for().folder.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_a_killed_process_goes_on_to_the_same_dataset(
+    parts: Path, request_for: Callable[..., SampleRequest], tmp_path: Path
+) -> None:
+    plan = PairPlan(seed=1, steps=1)
+    whole, killed = request_for("whole", pairs=40, plan=plan), request_for("killed", pairs=40, plan=plan)
+    script = (
+        "import sys; from pathlib import Path; from brainspade_cli.sampling.sample import *; "
+        "from brainspade_cli.sampling import label_blocks; label_blocks.label_problems = lambda label, lesion: (); "
+        "from brainspade_cli.sampling.plan import PairPlan; from brainspade_cli.console import Reporter; "
+        f"run_sampling(SampleRequest(({str(parts / 'scans')!r},), 40, Path(sys.argv[1]), PairPlan(seed=1, steps=1), "
+        f"{str(parts / 'weights')!r}, device='cpu', precision='fp32'), Reporter())"
+    )
+    for files in (5, 30, 60):
+        process = subprocess.Popen([sys.executable, "-c", script, str(killed.folder)])
+        while len(list(killed.folder.glob("*Tr/*.nii.gz"))) < files and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (killed.folder / "dataset.json").exists()
+    run_sampling(killed, quiet())
+    run_sampling(whole, quiet())
+    assert contents(killed.folder) == contents(whole.folder)
+    assert not list(killed.folder.rglob(".*partial*"))
