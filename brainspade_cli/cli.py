@@ -5,6 +5,7 @@ Nothing heavy is imported here: `--help` answers at once, and each command impor
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -293,6 +294,8 @@ def main() -> None:
     """Run the command line; the one place where exceptions become exit codes."""
     # torch's OpenMP threads spin while they wait; beside any other process that costs more than the work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # nibabel logs what it thinks of a damaged header; our sentence says it once.
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     try:
         app()
     except BrainspadeError as error:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -61,7 +60,7 @@ def _read(path: Path, dimensions: int) -> tuple[NDArray[np.float32], NDArray[np.
         image = nib.load(path)
     except FileNotFoundError as error:
         raise ScanError(f"{path} does not exist.") from error
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except Exception as error:  # a damaged header makes nibabel raise a dozen types, of no common family
         raise ScanError(f"{path} is not a NIfTI file that can be read; give a .nii or .nii.gz file.") from error
     if not isinstance(image, (nib.Nifti1Image, nib.Nifti1Pair)):
         raise ScanError(f"{path} is not a NIfTI file; give a .nii or .nii.gz file.")
@@ -83,7 +82,7 @@ def _read(path: Path, dimensions: int) -> tuple[NDArray[np.float32], NDArray[np.
         raise ScanError(f"{path} claims voxels larger than 50 mm; check its header.")
     try:
         data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise ScanError(f"{path} ends early or is damaged ({error}); copy or download it again.") from error
     if not np.isfinite(data).all():
         raise ScanError(f"{path} holds NaN or infinite voxels; set them to the background value first.")
