@@ -21,6 +21,9 @@ from torch import Tensor
 from brainspade_cli.errors import InputError
 from brainspade_cli.presets import ScheduleConfig
 
+# Standardised latents of label maps lie within this, all but one value in a thousand.
+LATENT_LIMIT = 3.0
+
 PredictNoise = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -108,12 +111,15 @@ def sample_latents(
     sampler: str,
     steps: int | None = None,
     generators: Sequence[torch.Generator],
+    limit: float | None = None,
 ) -> Tensor:
     """Latents (B, C, h, w) that the sampler reaches from standard normal `noise` (B, C, h, w), float32.
 
     `predict_noise(latents, timesteps)` takes latents (B, C, h, w) and timesteps (B,) of integers, and returns the
     predicted noise. `steps` defaults to the sampler's own number. `generators` holds one CPU generator a sample; only
     stochastic samplers draw from them, each sample from its own, so that no sample depends on the batch around it.
+    `limit` holds the clean latents that a prediction implies within +-limit: where almost all is noise, a small error
+    of the prediction is a latent far outside of anything learnt, from which a sampler of few steps does not recover.
 
     Raises InputError for an unknown sampler or a number of steps outside 1..schedule.steps, ValueError where generators
     and noise differ in number.
@@ -137,5 +143,14 @@ def sample_latents(
     for index in scheduler.timesteps:
         timesteps = torch.full((len(latents),), visited[int(index)], device=noise.device)
         predicted = predict_noise(latents, timesteps).float()
+        if limit is not None:
+            predicted = _within(limit, latents, predicted, float(schedule.alphas_cumprod[visited[int(index)]]))
         latents = scheduler.step(predicted, index, latents, return_dict=False, **extra)[0]
     return latents
+
+
+def _within(limit: float, latents: Tensor, predicted: Tensor, signal: float) -> Tensor:
+    """The predicted noise with the clean latents that it implies held within +-limit; `signal` is alpha-bar."""
+    scale, spread = signal**0.5, (1 - signal) ** 0.5
+    clean = ((latents - spread * predicted) / scale).clamp(-limit, limit)
+    return (latents - scale * clean) / spread

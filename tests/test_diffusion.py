@@ -171,3 +171,21 @@ def test_refusals_name_what_is_wrong():
             sample_latents(gaussian_noise, noise, schedule=SCHEDULE, sampler=name, steps=steps, generators=generators)
     with pytest.raises(ValueError, match="2 samples need"):
         sample_latents(gaussian_noise, noise, schedule=SCHEDULE, sampler="ddim", generators=generators[:1])
+
+
+@pytest.mark.parametrize("sampler", list(samplers()))
+def test_a_limit_holds_what_a_poor_prediction_implies(sampler):
+    schedule = NoiseSchedule(ScheduleConfig())
+
+    def poor(latents, timesteps):
+        return 0.5 * latents
+
+    noise = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    reached = {}
+    for limit in (None, 2.0):
+        generators = [torch.Generator().manual_seed(index) for index in range(2)]
+        reached[limit] = sample_latents(
+            poor, noise, schedule=schedule, sampler=sampler, steps=10, generators=generators, limit=limit
+        )
+    assert reached[None].abs().max() > 10
+    assert reached[2.0].abs().max() <= 2.0 + 1e-3

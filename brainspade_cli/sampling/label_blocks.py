@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainspade_cli.anatomy import LESIONS
+from brainspade_cli.anatomy import BACKGROUND, LESIONS
 from brainspade_cli.bundle_config import ConditionTable
 from brainspade_cli.devices import Compute
-from brainspade_cli.diffusion import NoiseSchedule, sample_latents
+from brainspade_cli.diffusion import LATENT_LIMIT, NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.preparing.partial_volumes import quantise
-from brainspade_cli.sampling.label_checks import label_problems, lesion_pixels
+from brainspade_cli.sampling.label_checks import crumbs, label_problems, lesion_pixels
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.weights import Bundle
@@ -125,6 +125,7 @@ class GeneratedLabels:
             sampler=self.plan.sampler,
             steps=self.plan.steps,
             generators=[torch_generator(seed, Stream.SAMPLER, item.index, item.attempt) for item in padded],
+            limit=LATENT_LIMIT,
         )
         logits = self._decode(latents * self.std + self.mean, len(requests))
         return [
@@ -147,14 +148,15 @@ class GeneratedLabels:
             raise WeightsError(
                 "These weights gave labels that are not numbers; try --precision fp32, or other weights."
             )
+        if not self.plan.tumour:
+            logits = _without_lesions(logits)
         maps, label = _to_maps(logits)
         problems = label_problems(label, lesion)
         if not lesion and lesion_pixels(label):
-            # A few stray pixels, or what is left after every attempt: the next likely tissue takes their place, so
-            # that a label without a lesion holds none.
-            healthy = logits.clone()
-            healthy[list(LESIONS)] = -torch.inf
-            maps, label = _to_maps(healthy)
+            # A few stray pixels, or what is left after every attempt: a label without a lesion holds none.
+            maps, label = _to_maps(_without_lesions(logits))
+        loose = crumbs(label)
+        maps[:, loose], maps[BACKGROUND, loose], label[loose] = 0, 255, BACKGROUND
         return LabelDraw(
             maps=maps,
             label=label,
@@ -216,6 +218,13 @@ def draw_condition(table: ConditionTable, lesion: bool, rng: np.random.Generator
     top = column + 1 + len(table.load_edges) - counts.shape[1]
     low, high = table.load_edges[top - 1], table.load_edges[top]
     return float(position), 1.0, float(low + load * (high - low))
+
+
+def _without_lesions(logits: Tensor) -> Tensor:
+    """Logits (8, X, Y) in which the next likely tissue takes a lesion's place."""
+    healthy = logits.clone()
+    healthy[list(LESIONS)] = -torch.inf
+    return healthy
 
 
 def _to_maps(logits: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -23,6 +23,14 @@ def lesion_pixels(label: NDArray[np.uint8]) -> int:
     return int(np.isin(label, LESIONS).sum())
 
 
+def crumbs(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where brain lies in pieces of fewer than `PART_PIXELS` pixels, apart from the rest, in a label (X, Y)."""
+    parts, _ = ndimage.label(label != BACKGROUND, structure=_DIAGONALS_TOO)
+    small = np.bincount(parts.ravel()) < PART_PIXELS
+    small[0] = False
+    return small[parts]
+
+
 def label_problems(label: NDArray[np.uint8], lesion: bool | None) -> tuple[str, ...]:
     """What is wrong with a label (X, Y) of channel numbers; nothing, for one that may be kept.
 
@@ -38,9 +46,9 @@ def label_problems(label: NDArray[np.uint8], lesion: bool | None) -> tuple[str, 
     if area:
         parts, _ = ndimage.label(brain, structure=_DIAGONALS_TOO)
         sizes = np.bincount(parts.ravel())[1:]
-        crumbs = int(sizes[sizes < PART_PIXELS].sum())
-        if crumbs > MAX_CRUMBS * area:
-            problems.append(f"{crumbs / area:.0%} of the brain lies in fragments")
+        loose = int(sizes[sizes < PART_PIXELS].sum())
+        if loose > MAX_CRUMBS * area:
+            problems.append(f"{loose / area:.0%} of the brain lies in fragments")
         if (sizes >= PART_PIXELS).sum() > MAX_PARTS:
             problems.append(f"the brain is in {(sizes >= PART_PIXELS).sum()} parts")
     pixels = lesion_pixels(label)

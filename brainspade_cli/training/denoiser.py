@@ -10,7 +10,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from brainspade_cli.bundle_config import ConditionTable, LatentStatistics
-from brainspade_cli.diffusion import NoiseSchedule, sample_latents
+from brainspade_cli.diffusion import LATENT_LIMIT, NoiseSchedule, sample_latents
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.presets import to_dict
@@ -96,6 +96,7 @@ def train_denoiser(
                 schedule=schedule,
                 sampler="dpm++",
                 generators=generators,
+                limit=LATENT_LIMIT,
             )
             return label_rows([autoencoder.decode_maps(latents * std.to(device) + mean.to(device)).cpu()])
 

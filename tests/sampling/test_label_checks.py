@@ -5,7 +5,7 @@ import pytest
 
 from brainspade_cli.anatomy import BACKGROUND, GM, OEDEMA, WM
 from brainspade_cli.geometry import SLICE_SHAPE
-from brainspade_cli.sampling.label_checks import label_problems, lesion_pixels
+from brainspade_cli.sampling.label_checks import crumbs, label_problems, lesion_pixels
 from tests.sampling.parts import ellipse_label
 
 
@@ -57,3 +57,12 @@ def test_parts_that_touch_at_corners_are_one_brain() -> None:
     x, y = np.indices(SLICE_SHAPE)
     label[(x == y // 2 + 30) & (y % 2 == 0)] = BACKGROUND
     assert label_problems(label, lesion=False) == ()
+
+
+def test_crumbs_are_small_pieces_apart_from_the_brain() -> None:
+    label = ellipse_label()
+    label[2:6, 2:6] = GM
+    label[2:22, 40:60] = WM
+    loose = crumbs(label)
+    assert loose[2:6, 2:6].all()
+    assert loose.sum() == 16
