@@ -36,11 +36,6 @@ LESIONS: tuple[int, ...] = (TUMOUR, OEDEMA)
 MODALITIES: tuple[str, ...] = ("t1", "t1ce", "t2", "flair", "pd")
 
 
-def channel(name: str) -> int:
-    """Channel of a label by its name in the table; raises KeyError for a name that is not in it."""
-    return {label.name: label.channel for label in LABELS}[name]
-
-
 def _scheme(groups: Mapping[int, tuple[int, ...]]) -> Mapping[int, int]:
     return MappingProxyType({value: target for target, values in groups.items() for value in values})
 

@@ -25,8 +25,8 @@ CARD_FILE = "README.md"
 # The parts of a bundle, one tensor file each, and the command that makes each.
 MADE_BY = {
     "label_autoencoder": "brainspade train-labels SLICES --out WEIGHTS",
-    "denoiser_healthy": "brainspade train-labels SLICES --out WEIGHTS --population healthy",
-    "denoiser_tumour": "brainspade train-labels SLICES --out WEIGHTS --population tumour",
+    "denoiser_healthy": "brainspade train-labels SLICES --out WEIGHTS --population healthy --resume",
+    "denoiser_tumour": "brainspade train-labels SLICES --out WEIGHTS --population tumour --resume",
     "style_encoder": "brainspade train-images SLICES --out WEIGHTS",
     "spade_generator": "brainspade train-images SLICES --out WEIGHTS",
     "style_bank": "brainspade train-images SLICES --out WEIGHTS",

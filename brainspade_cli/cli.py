@@ -38,7 +38,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="brainspade",
     no_args_is_help=True,
-    context_settings=HELP,
+    context_settings={**HELP, "auto_envvar_prefix": "BRAINSPADE"},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Labelled synthetic brain MRI in the contrast of a scan that you hand over.\n\n"
@@ -298,12 +298,14 @@ def main() -> None:
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     try:
         app()
+    except SystemExit as ended:
+        # typer makes an exit of Ctrl-C by itself, without a word.
+        if ended.code == INTERRUPTED:
+            sys.stderr.write("interrupted; the same command goes on from where it was (trainings: with --resume).\n")
+        raise
     except BrainspadeError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from where it was.\n")
-        sys.exit(INTERRUPTED)
     except OSError as error:
         sys.stderr.write(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
         sys.exit(1)

@@ -45,11 +45,11 @@ class NoiseSchedule:
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Latents (B, ...) at `timesteps` (B,): sqrt(a) latents + sqrt(1 - a) noise, with a of each item's timestep."""
-        signal = self.alphas_cumprod.to(timesteps.device)[timesteps]
+        factors = torch.stack([self.alphas_cumprod.sqrt(), (1 - self.alphas_cumprod).sqrt()])
+        # Rounded before it is moved: not every device has float64.
+        keep, add = factors.to(latents.dtype).to(latents.device)[:, timesteps]
         shape = (-1,) + (1,) * (latents.ndim - 1)
-        keep = signal.sqrt().to(latents).view(shape)
-        add = (1 - signal).sqrt().to(latents).view(shape)
-        return keep * latents + add * noise
+        return keep.view(shape) * latents + add.view(shape) * noise
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` (same suffixes); on success flush it to disk and rename it over `path`."""
-    temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    # Random, for processes of one number on two machines may write into one shared folder.
+    temporary = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
     try:
         yield temporary
         with open(temporary, "rb+") as handle:

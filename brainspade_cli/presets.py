@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from brainspade_cli.errors import InputError
 
@@ -92,6 +92,7 @@ class LabelTrainingConfig:
     autoencoder_batch: int = 8
     autoencoder_rate: float = 5e-4
     reconstruction_weight: float = 1.0
+    cross_entropy_weight: float = 1.0
     kl_weight: float = 1e-6
     perceptual_weight: float = 0.002
     adversarial_weight: float = 0.005
@@ -243,6 +244,7 @@ def presets() -> dict[str, Preset]:
             autoencoder_steps=27_000,
             autoencoder_batch=256,
             autoencoder_rate=5e-5,
+            cross_entropy_weight=0.0,
             discriminator_base=64,
             discriminator_layers=3,
             perceptual_channels=8,
@@ -267,50 +269,6 @@ def preset(name: str) -> Preset:
     return table[name]
 
 
-Config = TypeVar("Config")
-
-
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration dataclass as plain JSON data."""
     return asdict(config)
-
-
-def from_dict(kind: type[Config], data: dict[str, Any]) -> Config:
-    """Make a configuration from JSON data; lists become tuples. Raises InputError for unknown or ill-typed entries."""
-    hints = get_type_hints(kind)
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(data) - names)
-    if unknown:
-        raise InputError(f"{kind.__name__} has no setting {', '.join(unknown)}.")
-    values: dict[str, Any] = {}
-    for name, value in data.items():
-        hint = hints[name]
-        if is_dataclass(hint):
-            value = from_dict(hint, value)  # type: ignore[arg-type]
-        elif isinstance(value, list):
-            value = tuple(value)
-        elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if isinstance(hint, type) and not is_dataclass(hint) and not isinstance(value, hint):
-            raise InputError(f"{kind.__name__}.{name} must be {hint.__name__}, not {value!r}.")
-        values[name] = value
-    return kind(**values)
-
-
-__all__ = [
-    "AutoencoderConfig",
-    "ClassifierConfig",
-    "DenoiserConfig",
-    "DiscriminatorConfig",
-    "GeneratorConfig",
-    "ImageTrainingConfig",
-    "LabelTrainingConfig",
-    "Preset",
-    "ScheduleConfig",
-    "StyleEncoderConfig",
-    "from_dict",
-    "preset",
-    "presets",
-    "replace",
-    "to_dict",
-]

@@ -16,10 +16,9 @@ import json
 import math
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from brainspade_cli.anatomy import NAMES
 from brainspade_cli.bundle_config import (
     CONFIG_FILE,
-    FORMAT,
     MADE_BY,
     BundleConfig,
     ConditionTable,
@@ -40,15 +37,9 @@ from brainspade_cli.bundle_config import (
     NetworkConfigs,
 )
 from brainspade_cli.errors import WeightsError
-from brainspade_cli.files import replacing, sha256, write_json
-from brainspade_cli.presets import preset
+from brainspade_cli.files import sha256
 
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".zip"})
-# Weights that are worth nothing beside other weights of the network that they were trained with.
-_BOUND_TO = {
-    "label_autoencoder": ("denoiser_healthy", "denoiser_tumour"),
-    "style_encoder": ("spade_generator", "style_bank"),
-}
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -79,6 +70,12 @@ class Bundle:
     def has(self, name: str) -> bool:
         """Whether a network (or "style_bank") is part of the bundle."""
         return f"{name}.safetensors" in self.config.sha256
+
+    def require(self, *names: str) -> None:
+        """Raise WeightsError where a network is not part of the bundle, saying which training makes it."""
+        for name in names:
+            if not self.has(name):
+                raise self._missing(f"network {name}", name)
 
     def latent(self) -> LatentStatistics:
         """Statistics of the latents; raises WeightsError where no denoiser has been trained."""
@@ -214,59 +211,6 @@ def read_config(folder: Path, where: str | None = None) -> BundleConfig:
     return BundleConfig.from_json(data, where)
 
 
-def create_or_update_bundle(
-    folder: Path,
-    *,
-    config_updates: Mapping[str, Any],
-    networks: Mapping[str, Mapping[str, Tensor]],
-    half: bool = True,
-) -> Bundle:
-    """Put networks (state dicts by name, or "style_bank" tensors) and configuration into a bundle, new or not.
-
-    `config_updates` holds top-level entries of config.json, as JSON data or as the dataclasses above. Entries that are
-    tables by name (networks, conditions, stages) are merged by name; every other entry, `style_bank` too, replaces the
-    old one. A new bundle needs `name` and `preset`; network sizes not given are the preset's. With `half`, floating
-    tensors are stored in half precision where that costs them nothing but rounding.
-
-    A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder or
-    encoder weights arrive, those that do not arrive with them leave the bundle. The tensor files are on disk before
-    config.json, so an interruption leaves files that config.json does not vouch for, never a bundle that looks right
-    and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a configuration that
-    `BundleConfig.from_json` refuses.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        old = read_config(folder).to_json() if (folder / CONFIG_FILE).exists() else {}
-        data: dict[str, Any] = {"format": FORMAT, "labels": list(NAMES), **old}
-        for key, value in config_updates.items():
-            plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-            merged = key in ("networks", "conditions", "stages") and isinstance(plain, Mapping)
-            data[key] = {**data.get(key, {}), **plain} if merged else plain
-        if isinstance(data.get("preset"), str):
-            sizes = preset(data["preset"])
-            defaults = {entry.name: getattr(sizes, entry.name) for entry in fields(NetworkConfigs)}
-            data["networks"] = {**defaults, **data.get("networks", {})}
-        hashes: dict[str, str] = dict(data.get("sha256", {}))
-        # The files take their names when all of them, and the configuration, have been found good.
-        with ExitStack() as files:
-            for name, tensors in networks.items():
-                if name not in MADE_BY:
-                    raise WeightsError(f"A bundle has no part '{name}'; its parts are {', '.join(MADE_BY)}.")
-                path = folder / f"{name}.safetensors"
-                temporary = files.enter_context(replacing(path))
-                safetensors.torch.save_file(_stored(tensors, half, path), temporary, metadata={"format": "pt"})
-                hashes[path.name] = sha256(temporary)
-            for name in _outdated(data.get("sha256", {}), hashes, networks):
-                del hashes[f"{name}.safetensors"]
-                if name not in config_updates.get("stages", {}):
-                    data.get("stages", {}).pop(name, None)
-                if name == "style_bank" and name not in config_updates:
-                    data["style_bank"] = {}
-            config = BundleConfig.from_json({**data, "sha256": hashes}, str(folder / CONFIG_FILE))
-        write_json(folder / CONFIG_FILE, config.to_json())
-    return Bundle(folder.resolve(), config, str(folder.resolve()))
-
-
 def weights_info(bundle: Bundle) -> dict[str, Any]:
     """Sum a bundle up for `brainspade weights info`; `parameters` counts the floating values of each file."""
     config = bundle.config
@@ -288,17 +232,6 @@ def weights_info(bundle: Bundle) -> dict[str, Any]:
         "stages": config.stages,
         "sha256": bundle.hashes(),
     }
-
-
-def _outdated(old: Mapping[str, str], new: Mapping[str, str], arrived: Mapping[str, Any]) -> list[str]:
-    """Parts of the bundle whose counterpart has changed while they have not."""
-    return [
-        name
-        for counterpart, bound in _BOUND_TO.items()
-        if old.get(f"{counterpart}.safetensors") != new.get(f"{counterpart}.safetensors")
-        for name in bound
-        if name not in arrived and f"{name}.safetensors" in new
-    ]
 
 
 def _floating_values(bundle: Bundle, name: str) -> int:
@@ -346,27 +279,6 @@ def _fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Pa
         raise WeightsError(f"{path} {problem}; it does not belong to the network in its {CONFIG_FILE}.")
 
 
-def _stored(tensors: Mapping[str, Tensor], half: bool, path: Path) -> dict[str, Tensor]:
-    """Copy tensors to the CPU as they go to disk.
-
-    A tensor stays in single precision where half precision would overflow or drown it (batch-norm variances may be
-    large or tiny): where its error would exceed rounding, 2^-11 of its largest value.
-    """
-    stored: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        copy = tensor.detach().cpu().contiguous().clone()
-        if copy.is_floating_point():
-            copy = copy.float()
-            if not torch.isfinite(copy).all():
-                raise WeightsError(f"{path} was not written: its tensor {key} holds values that are not finite.")
-            rounded = copy.half()
-            limit = copy.abs().max() * 2**-11 if copy.numel() else copy.new_zeros(())
-            if half and bool(((rounded.float() - copy).abs() <= limit).all()):
-                copy = rounded
-        stored[key] = copy
-    return stored
-
-
 def _refuse_files(path: Path) -> None:
     """Raise WeightsError where `path` is a file or is named like a pickle; a pickle is never loaded, however named."""
     head = b""
@@ -382,19 +294,3 @@ def _refuse_files(path: Path) -> None:
         )
     if path.exists():
         raise WeightsError(f"{path} is a file; give the folder of a weights bundle, the one with its {CONFIG_FILE}.")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a bundle's folder, since the label and the image training may end at once and both write config.json."""
-    if sys.platform == "win32":  # no locks on folders there; `replacing` still keeps every file whole
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -208,4 +208,4 @@ def test_an_interrupted_command_ends_with_130(run, monkeypatch, slice_folder, tm
     monkeypatch.setattr(labels, "train_labels", interrupted)
     code, _, error = run("train-labels", slice_folder, "--out", tmp_path / "w", "--preset", "tiny")
     assert code == 130
-    assert "the same command goes on" in error
+    assert "interrupted; the same command goes on" in error

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import sha256
 from brainspade_cli.hub import download, list_weights, push
-from brainspade_cli.weights import create_or_update_bundle, open_bundle
+from brainspade_cli.weights import open_bundle
 from tests.hub_server import Hub, Repository, serving
 
 NAME = "lab/brains"

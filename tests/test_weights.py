@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from hypothesis import strategies as st
 from brainspade_cli import weights as weights_module
 from brainspade_cli.anatomy import NAMES
 from brainspade_cli.bundle_config import BundleConfig, ConditionTable, LatentStatistics, People
+from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import sha256, write_json
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder
-from brainspade_cli.presets import preset, replace, to_dict
-from brainspade_cli.weights import create_or_update_bundle, open_bundle, weights_info
+from brainspade_cli.presets import preset, to_dict
+from brainspade_cli.weights import open_bundle, weights_info
 
 TINY = preset("tiny")
 IDENTITY = {"name": "brains", "preset": "tiny"}

@@ -7,6 +7,7 @@ same command goes on; without dataset.json nnU-Net does not take the folder for 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def export(
         "folds": len(folds),
         "splits": [str(place) for place in places],
         "checked": check,
-        "next": f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c 2d --verify_dataset_integrity",
+        "next": f"nnUNet_raw={shlex.quote(str(folder.resolve().parent))} nnUNetv2_plan_and_preprocess "
+        f"-d {dataset_id} -c 2d --verify_dataset_integrity",
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import secrets
 import struct
 import zlib
 from pathlib import Path
@@ -104,7 +105,7 @@ def read_plane(path: Path) -> tuple[NDArray[Any], float]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file under a temporary name that nnU-Net does not take for an image, then rename it over `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from brainspade_cli.anatomy import BRAINSTEM, CHANNELS, CSF, DEEP_GM, LESIONS
+from brainspade_cli.anatomy import BACKGROUND, BRAINSTEM, CHANNELS, DEEP_GM, LESIONS
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError
 from brainspade_cli.files import replacing, write_text
@@ -23,6 +23,8 @@ from brainspade_cli.preparing.scan import Outcome, prepare_scan
 from brainspade_cli.preparing.scan_table import ScanFiles, find_scans
 from brainspade_cli.slices import create_slice_set, open_slice_set
 
+NAMED_AT_MOST = 3
+
 
 def prepare(
     source: Path, out: Path, *, register: bool, held_out: Iterable[str], jobs: int, reporter: Reporter
@@ -30,13 +32,14 @@ def prepare(
     """Prepare all scans of `source` into the slice set `out`; what is prepared already and unchanged is kept.
 
     People with a region map (or PV maps of their own) come first: the population prior that the others need is built
-    from those among them who are not held out. Returns counts by status. Raises InputError where no scan at all
-    could be used.
+    from those among them who are not held out. Scans of earlier runs that `source` does not list stay in the set, but
+    count for no prior. Returns counts by status. Raises InputError where no scan at all could be used.
     """
     scans = find_scans(source, held_out)
     if register:
         require_alignment()
     create_slice_set(out)
+    _say_what_stays(out, source, {scan.name for scan in scans}, reporter)
     outcomes: list[Outcome] = []
     with reporter.progress("prepare", len(scans)) as advance:
 
@@ -49,13 +52,23 @@ def prepare(
         first = [scan for scan in scans if scan.regions or scan.pv]
         run(first, None)
         rest = [scan for scan in scans if not (scan.regions or scan.pv)]
-        run(rest, build_prior(out) if rest else None)
+        run(rest, build_prior(out, {scan.name for scan in first}) if rest else None)
     _write_report(out, outcomes)
     sheets = write_contact_sheets(open_slice_set(out), out)
     counts = Counter(outcome.status for outcome in outcomes)
     if counts["refused"] == len(outcomes):
         raise InputError(f"None of the {len(outcomes)} scans in {source} could be used; {out / 'report.tsv'} says why.")
     return {"scans": len(scans), **counts, "slice_set": str(out), "contact_sheets": [str(sheet) for sheet in sheets]}
+
+
+def _say_what_stays(out: Path, source: Path, listed: Collection[str], reporter: Reporter) -> None:
+    earlier = [scan.name for scan in open_slice_set(out).scans if scan.name not in listed]
+    if earlier:
+        more = ", ..." if len(earlier) > NAMED_AT_MOST else ""
+        reporter.say(
+            f"{out} keeps {len(earlier)} of earlier runs that {source} does not list: "
+            f"{', '.join(earlier[:NAMED_AT_MOST])}{more}."
+        )
 
 
 def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | None, jobs: int) -> Iterable[Outcome]:
@@ -80,16 +93,18 @@ def _limit_threads(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
-def build_prior(folder: Path) -> Path | None:
-    """Average the PV maps of all people with deep grey matter who are not held out; returns the file, or None.
+def build_prior(folder: Path, names: Collection[str]) -> Path | None:
+    """Average the PV maps of the healthy scans `names` that are not held out; returns the file, or None.
 
-    uint8 (channels, *GRID_SHAPE), 255 = always; lesions do not count. Slices that nobody has are background.
+    `names` are scans with a region map or PV maps of their own: maps that were made with a prior must not make the
+    next one. Those without any deep grey matter or brainstem do not count. uint8 (channels, *GRID_SHAPE), 255 =
+    always; lesions do not count. Slices that nobody has are background.
     """
     slices = open_slice_set(folder)
     total = np.zeros((CHANNELS, *GRID_SHAPE), np.float32)
     seen = np.zeros(GRID_SHAPE[2], np.float32)
-    for scan in slices.select():
-        if not scan.has_labels or scan.population != "healthy":
+    for scan in slices.select(population="healthy"):
+        if scan.name not in names or not scan.has_labels:
             continue
         levels = np.rint(np.array(scan.positions) - GRID_ORIGIN[2]).astype(int)
         maps = np.asarray(slices.labels(scan), dtype=np.float32)
@@ -101,7 +116,7 @@ def build_prior(folder: Path) -> Path | None:
     if not seen.any():
         return None
     average = np.divide(total, seen, out=np.zeros_like(total), where=seen > 0)
-    average[CSF, ..., seen == 0] = 1e-3
+    average[BACKGROUND, ..., seen == 0] = 1.0
     path = folder / "prior.npy"
     with replacing(path) as temporary, open(temporary, "wb") as handle:
         np.save(handle, np.rint(average * 255).astype(np.uint8), allow_pickle=False)

@@ -52,7 +52,6 @@ from brainspade_cli.slices import BACKGROUND_VALUE, FORMAT, ScanRecord, write_re
 # How far the clustering trusts a prior: a person's own tissue labels, or the population's maps.
 OWN_PRIOR_WEIGHT = 0.3
 POPULATION_PRIOR_WEIGHT = 0.3
-PRIOR_BLUR_MM = 2.0
 PV_TOLERANCE = 0.02
 # Brightness by channel of a T1-like picture of a label map, for aligning people who have no scan.
 T1_LIKE = np.array([0.0, 0.25, 0.6, 1.0, 0.75, 0.9, 0.5, 0.55], np.float32)
@@ -70,12 +69,12 @@ class Outcome:
 def fingerprint(scan: ScanFiles, register: bool, prior: Path | None) -> str:
     """Hash of everything that a scan's slices depend on; raises ScanError where a file is missing."""
     try:
-        hashes = [sha256(path) for path in scan.files]
+        hashes = [(role, sha256(path)) for role, path in scan.files]
         if prior is not None:
-            hashes.append(sha256(prior))
+            hashes.append(("prior", sha256(prior)))
     except OSError as error:
         raise ScanError(f"{error.filename} cannot be read ({error.strerror}).") from error
-    key = json.dumps([FORMAT, scan.name, scan.person, scan.split, register, hashes])
+    key = json.dumps([FORMAT, scan.name, scan.dataset, scan.subject, scan.person, scan.split, register, hashes])
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -129,7 +128,6 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
     _write_arrays(out / "scans" / scan.name, maps, images, inside, to_world, kept)
     lesion = maps[list(LESIONS)].sum(axis=0) >= 0.5 if maps is not None else np.zeros(GRID_SHAPE, bool)
     lesions = lesion.sum(axis=(0, 1))
-    has_lesion = scan.tumour is not None or bool((lesions >= MIN_TUMOUR_PIXELS).any())
     write_record(
         out,
         ScanRecord(
@@ -138,7 +136,7 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
             person=scan.person,
             dataset=scan.dataset,
             split=scan.split,
-            population="tumour" if has_lesion else "healthy",
+            population="tumour" if _has_lesion(scan, lesions) else "healthy",
             modalities=tuple(sorted(images)),
             has_labels=maps is not None,
             positions=tuple(slice_position(int(k)) for k in kept),
@@ -149,6 +147,18 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
         ),
     )
     return Outcome(scan.name, "style only" if maps is None else "labelled", " ".join(notes))
+
+
+def _has_lesion(scan: ScanFiles, lesions: NDArray[np.int_]) -> bool:
+    """Whether the PV maps (`lesions`: pixels by slice) or the tumour mask show a lesion; an empty mask shows none."""
+    if (lesions >= MIN_TUMOUR_PIXELS).any():
+        return True
+    if scan.tumour is None:
+        return False
+    try:
+        return bool(read_volume(scan.tumour, allow_empty=True).data.any())
+    except ScanError:  # somebody whose mask cannot be read is not known to be healthy
+        return True
 
 
 def _brain_of(volume: Volume) -> tuple[NDArray[np.bool_], list[str]]:

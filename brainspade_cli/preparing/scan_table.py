@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brainspade_cli.anatomy import MODALITIES
@@ -41,20 +41,24 @@ class ScanFiles:
         return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{self.dataset}_{self.subject}".replace("_", "-"))
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """All files of the scan, in a fixed order."""
-        maps = (self.tissues, self.regions, self.tumour, self.pv)
-        return (*(self.images[name] for name in sorted(self.images)), *(path for path in maps if path))
+    def files(self) -> tuple[tuple[str, Path], ...]:
+        """All files of the scan with their roles (a modality or one of `MAPS`), in a fixed order."""
+        maps = zip(MAPS, (self.tissues, self.regions, self.tumour, self.pv), strict=True)
+        return (*sorted(self.images.items()), *((role, path) for role, path in maps if path))
 
-
-def modality_of(path: Path) -> str | None:
-    """Modality that a file name tells: its BIDS suffix (sub-01_FLAIR.nii.gz) or the whole name (flair.nii.gz)."""
-    return IMAGE_NAMES.get(_suffix(path))
+    @property
+    def person_names(self) -> frozenset[str]:
+        """The names that mean this person: in full, without the dataset, and with it."""
+        plain = self.person.removeprefix(f"{self.dataset}/")
+        return frozenset({self.person, plain, f"{self.dataset}/{plain}"})
 
 
 def find_scans(source: Path, held_out: Iterable[str] = ()) -> list[ScanFiles]:
     """Scans listed in a TSV, or found below a folder; `held_out` names people who go into no training.
 
+    In a folder with several datasets, sub-01 of one is not sub-01 of another: people are named "dataset/subject"
+    there, and by the plain subject where there is one dataset. `held_out` takes both; a plain name means everybody of
+    that name. A table names people as it likes.
     Raises InputError for a missing source, a table that cannot be used, or a held-out person who is not in it.
     """
     if source.is_dir():
@@ -69,18 +73,15 @@ def find_scans(source: Path, held_out: Iterable[str] = ()) -> list[ScanFiles]:
             "list them in a TSV (columns: subject, dataset, and a path per file)."
         )
     wanted = set(held_out)
-    absent = wanted - {scan.person for scan in scans}
+    absent = wanted - {name for scan in scans for name in scan.person_names}
     if absent:
         raise InputError(f"{source} has no person named {', '.join(sorted(absent))}, who should be held out.")
     names = [scan.name for scan in scans]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(f"{source} lists {', '.join(repeated)} more than once; give each scan its own subject.")
-    return [_hold_out(scan) if scan.person in wanted else scan for scan in scans]
-
-
-def _hold_out(scan: ScanFiles) -> ScanFiles:
-    return ScanFiles(**{**scan.__dict__, "split": "held-out"})
+    people = {scan.person for scan in scans if scan.person_names & wanted}
+    return [replace(scan, split="held-out") if scan.person in people else scan for scan in scans]
 
 
 def _suffix(path: Path) -> str:
@@ -106,11 +107,12 @@ def _from_folder(source: Path) -> list[ScanFiles]:
         dataset = _dataset_of(source, path, subject)
         files = groups.setdefault((dataset, f"{subject}-{session}" if session else subject), {})
         files.setdefault(kind, path)
+    several = len({dataset for dataset, _ in groups}) > 1
     return [
         ScanFiles(
             subject=subject,
             dataset=dataset,
-            person=re.sub(r"-ses-.*$", "", subject),
+            person=(f"{dataset}/" if several else "") + re.sub(r"-ses-.*$", "", subject),
             split="train",
             images={kind: path for kind, path in files.items() if kind in MODALITIES},
             **{kind: path for kind, path in files.items() if kind in MAPS},

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.errors import InputError, ScanError
+from brainspade_cli.errors import ScanError
 from brainspade_cli.preparing.partial_volumes import Maps
 
 # Share of the brain that CSF, GM and WM can take in an adult, lesions left out. Outside, the clustering collapsed.
@@ -25,29 +25,32 @@ FIELD_STRENGTH = 0.2
 def posteriors(t1: NDArray[np.float32], mask: NDArray[np.bool_], prior: Maps, prior_weight: float, path: Path) -> Maps:
     """Posterior probabilities (3, X, Y, Z) of CSF, GM and WM in `mask`, zero outside.
 
-    `t1` on the grid, `prior` (3, X, Y, Z) in the same space. ANTs' N4 takes the bias field out first; then `cluster`.
-    Raises ScanError, naming `path`, where the result cannot be right; InputError where antspyx is not installed.
+    `t1` on the grid, `prior` (3, X, Y, Z) in the same space. ANTs' N4 takes the bias field out first, where
+    antspyx is installed; without it the T1 is clustered as it is, and one with a strong bias field may be refused.
+    Raises ScanError, naming `path`, where the result cannot be right.
     """
-    try:
-        import ants
-    except ImportError as error:
-        raise InputError(
-            f"Tissue maps from {path} need the extra `brainspade[register]` (antspyx); install it, or give a label "
-            "map of the tissues."
-        ) from error
     box = tuple(slice(max(0, int(index.min()) - 1), int(index.max()) + 2) for index in np.nonzero(mask))
     inside = mask[box]
-    image = ants.n4_bias_field_correction(
-        ants.from_numpy(t1[box]),
-        mask=ants.from_numpy(inside.astype(np.float32)),
-        shrink_factor=4,
-        convergence={"iters": [20, 20, 20], "tol": 1e-6},
-    ).numpy()
+    image = _without_bias_field(t1[box], inside)
     expected = prior[(slice(None), *box)]
     maps = np.zeros((3, *t1.shape), np.float32)
     maps[(slice(None), *box)] = cluster(image, inside, expected, prior_weight)
     _check(maps[(slice(None), *box)], image, inside, expected, path)
     return maps
+
+
+def _without_bias_field(t1: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    try:
+        import ants
+    except ImportError:
+        return t1
+    corrected = ants.n4_bias_field_correction(
+        ants.from_numpy(t1),
+        mask=ants.from_numpy(inside.astype(np.float32)),
+        shrink_factor=4,
+        convergence={"iters": [20, 20, 20], "tol": 1e-6},
+    )
+    return np.asarray(corrected.numpy(), dtype=np.float32)
 
 
 def cluster(image: NDArray[np.float32], inside: NDArray[np.bool_], prior: Maps, prior_weight: float) -> Maps:

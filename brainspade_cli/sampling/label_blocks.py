@@ -100,6 +100,10 @@ class GeneratedLabels:
                 if known is None or len(draw.problems) < len(known.problems):
                     best[request.index] = draw
             tried = attempts.stop
+        if empty := [index for index, draw in best.items() if not draw.label.any()]:
+            raise WeightsError(
+                f"These weights drew no brain for pair {empty[0]} in {MAX_ATTEMPTS} attempts; use other weights."
+            )
         return [replace(draw, attempts=tried) if draw.problems else draw for _, draw in sorted(best.items())]
 
     def stop(self) -> None:
@@ -155,6 +159,7 @@ class GeneratedLabels:
         if not lesion and lesion_pixels(label):
             # A few stray pixels, or what is left after every attempt: a label without a lesion holds none.
             maps, label = _to_maps(_without_lesions(logits))
+            problems = label_problems(label, lesion)
         loose = crumbs(label)
         maps[:, loose], maps[BACKGROUND, loose], label[loose] = 0, 255, BACKGROUND
         return LabelDraw(
@@ -202,11 +207,7 @@ def draw_condition(table: ConditionTable, lesion: bool, rng: np.random.Generator
     counts = np.asarray(table.counts, np.float64)
     columns = slice(1, None) if lesion else slice(0, 1)
     chosen = counts[:, columns]
-    if chosen.sum() <= 0:
-        raise WeightsError(
-            f"These weights were trained on no slices {'with' if lesion else 'without'} a lesion; "
-            f"{'leave out --tumour' if lesion else 'ask for a tumour in every slice'} or use other weights."
-        )
+    require_kind(table, lesion)
     place = int(rng.choice(chosen.size, p=chosen.ravel() / chosen.sum()))
     row, column = divmod(place, chosen.shape[1])
     within, load = rng.random(2)
@@ -214,10 +215,18 @@ def draw_condition(table: ConditionTable, lesion: bool, rng: np.random.Generator
     position = low + within * (high - low)
     if not lesion:
         return float(position), 0.0, 0.0
-    # Column 0, exactly no lesion, has no edges of its own where there are as many edges as columns.
-    top = column + 1 + len(table.load_edges) - counts.shape[1]
-    low, high = table.load_edges[top - 1], table.load_edges[top]
+    # Column 0, exactly no lesion, was left out of `chosen` and has no edges of its own.
+    low, high = table.load_edges[column : column + 2]
     return float(position), 1.0, float(low + load * (high - low))
+
+
+def require_kind(table: ConditionTable, lesion: bool) -> None:
+    """Raise WeightsError where the training slices had none with (or without) a lesion."""
+    if np.asarray(table.counts, np.float64)[:, slice(1, None) if lesion else slice(0, 1)].sum() <= 0:
+        raise WeightsError(
+            f"These weights were trained on no slices {'with' if lesion else 'without'} a lesion; "
+            f"{'leave out --tumour' if lesion else 'ask for a tumour in every slice'} or use other weights."
+        )
 
 
 def _without_lesions(logits: Tensor) -> Tensor:

@@ -43,6 +43,12 @@ class PairPlan:
         """Which denoiser paints the labels: "tumour" or "healthy"."""
         return "tumour" if self.tumour else "healthy"
 
+    def kinds(self) -> tuple[bool, ...]:
+        """Which of "with a lesion" (True) and "without" (False) the pairs are asked to be."""
+        if not self.tumour or self.tumour_fraction == 0:
+            return (False,)
+        return (True,) if self.tumour_fraction == 1 else (True, False)
+
     def wants_lesion(self, index: int) -> bool:
         """Whether pair `index` is asked for a lesion: spread evenly, so that the first n pairs hold floor(n F) of them.
 

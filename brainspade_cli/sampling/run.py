@@ -20,6 +20,7 @@ from brainspade_cli.diffusion import sampler_named
 from brainspade_cli.errors import InputError
 from brainspade_cli.nnunet.raw import FILE_ENDINGS, RawLayout, check_channel_names
 from brainspade_cli.sampling.given_labels import GivenLabels
+from brainspade_cli.sampling.label_blocks import require_kind
 from brainspade_cli.sampling.manifest import pairs_made
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.shards import Shard
@@ -123,11 +124,24 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     check_channel_names(channels_of(arguments))
     compute = open_compute(request.device, request.precision)
     bundle = open_bundle(request.weights, request.revision, request.offline)
+    if request.labels is None:
+        _check_plan(plan, bundle)
     styles = load_styles(bundle, arguments, reporter)
     labels = None if request.labels is None else GivenLabels(request.labels, reporter)
     layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])
     settings = _settings(request, plan, bundle, styles, labels, compute)
     return SampleRun(request, plan, layout, bundle, styles, labels, compute, settings)
+
+
+def _check_plan(plan: PairPlan, bundle: Bundle) -> None:
+    """Raise what drawing labels would raise later, before anything is written: WeightsError or InputError."""
+    bundle.require(f"denoiser_{plan.population}", "label_autoencoder")
+    most = bundle.config.networks.schedule.steps
+    if plan.steps is None or not 1 <= plan.steps <= most:
+        raise InputError(f"A sampler takes 1 to {most} steps, not {plan.steps}.")
+    table = bundle.conditions(plan.population)
+    for lesion in plan.kinds():
+        require_kind(table, lesion)
 
 
 def _settings(
@@ -151,7 +165,7 @@ def _settings(
     files = {f"{name}.safetensors": bundle.config.sha256.get(f"{name}.safetensors") for name in sorted(networks)}
     return {
         "pairs_version": PAIRS_VERSION,
-        **asdict(plan),
+        **(_drawn(plan) if labels is None else {"seed": plan.seed}),
         "precision": compute.precision,
         "format": request.file_format,
         "save_pv": request.save_pv,
@@ -159,3 +173,8 @@ def _settings(
         "weights": {**files, "settings": hashlib.sha256(json.dumps(described).encode()).hexdigest()},
         "styles": [[source.channel, source.name, source.sha256] for source in styles.sources],
     }
+
+
+def _drawn(plan: PairPlan) -> dict[str, Any]:
+    """The plan without what has no effect: a lesion fraction where no lesion is drawn."""
+    return asdict(plan if plan.tumour else replace(plan, tumour_fraction=0.0))

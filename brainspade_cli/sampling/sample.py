@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -182,8 +183,8 @@ def _next_command(run: SampleRun) -> str:
     try:
         number, _ = dataset_identity(folder)
     except DatasetError:
-        return f"brainspade export-nnunet {folder} --out nnUNet_raw --id 501 --name brainspade"
-    parent = folder.resolve().parent
+        return f"brainspade export-nnunet {shlex.quote(str(folder))} --out nnUNet_raw --id 501 --name brainspade"
+    parent = shlex.quote(str(folder.resolve().parent))
     return f"nnUNet_raw={parent} nnUNetv2_plan_and_preprocess -d {number} -c 2d --verify_dataset_integrity"
 
 

@@ -56,9 +56,11 @@ def shard_from_environment(environment: Mapping[str, str]) -> Shard:
         values = [environment.get(name, "") if name else "1" for name in (number, first, last)]
         if all(value.isdigit() for value in values):
             own, low, high = (int(value) for value in values)
+            step = environment.get("SLURM_ARRAY_TASK_STEP", "") if number.startswith("SLURM") else ""
+            stride = int(step) if step.isdigit() and int(step) > 0 else 1
             # LSF and Grid Engine set their variables to 0 or "undefined" outside arrays.
             if low <= own <= high:
-                task = Shard(own - low, high - low + 1)
+                task = Shard((own - low) // stride, (high - low) // stride + 1)
                 break
     rank, processes = (environment.get(name, "") for name in ("RANK", "WORLD_SIZE"))
     if rank.isdigit() and processes.isdigit() and int(rank) < int(processes):

@@ -3,12 +3,13 @@
 The paper's reconstruction loss is L1, on linear outputs. Through the softmax that makes the outputs partial volumes its
 gradient vanishes where one tissue is taken for another with confidence, and small tissues are not learnt for long: in a
 trial at half resolution, 200 steps brought deep grey matter and brainstem to a Dice of 0 with L1 alone, and of 0.73 and
-0.80 with cross-entropy beside it.
+0.80 with cross-entropy beside it, whose weight 0 gives the paper's loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -22,6 +23,7 @@ from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
 from brainspade_cli.training.batches import LabelTable
+from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.deform import draw_affine, warp_maps
 from brainspade_cli.training.loop import Batch, Plan, Stage, Update, step_generator
 from brainspade_cli.training.perceptual import PerceptualLoss, maps_as_images
@@ -36,7 +38,8 @@ SHOWN = 8
 def train_autoencoder(run: Run, table: LabelTable, perceptual: PerceptualLoss | None) -> LabelAutoencoder:
     """Train, or finish training, the autoencoder on the table's slices, and return it in evaluation mode.
 
-    A loss whose weight is 0 is not computed. Without `perceptual` there is no perceptual loss.
+    A loss whose weight is 0 is not computed. Without `perceptual` there is no perceptual loss. A finished autoencoder
+    is returned as it is, whatever scans and perceptual network are at hand now: it serves populations added later.
     """
     settings = run.preset.labels
     modules: dict[str, nn.Module] = {NAME: run.build(NAME, lambda: LabelAutoencoder(run.preset.autoencoder))}
@@ -90,13 +93,35 @@ def train_autoencoder(run: Run, table: LabelTable, perceptual: PerceptualLoss | 
         updates=tuple(updates),
         draw=draw,
         load=load,
-        settings={"autoencoder": to_dict(run.preset.autoencoder), "discriminator": "discriminator" in modules},
+        settings=_stage_settings(run, table, perceptual),
         gradient_clip=settings.gradient_clip,
         picture=picture,
     )
     trained = run.train(stage)[NAME]
     assert isinstance(trained, LabelAutoencoder)
     return trained.requires_grad_(False)
+
+
+def finished_autoencoder(run: Run) -> dict[str, Any] | None:
+    """The state (step, settings) of the run's autoencoder if it has all its steps, else None."""
+    found = newest_checkpoint(run.folder(NAME))
+    return found[1] if found is not None and found[1]["step"] >= run.preset.labels.autoencoder_steps else None
+
+
+def _stage_settings(run: Run, table: LabelTable, perceptual: PerceptualLoss | None) -> dict[str, Any]:
+    """What a checkpoint must agree with to be resumed; a finished one agrees with any scans and perceptual network."""
+    settings = {
+        "autoencoder": to_dict(run.preset.autoencoder),
+        "discriminator": run.preset.labels.adversarial_weight > 0,
+        "perceptual": None if perceptual is None else perceptual.features.name,
+        **run.origin(table.records),
+    }
+    finished = finished_autoencoder(run)
+    if finished is not None:
+        settings |= {
+            name: finished["settings"][name] for name in ("perceptual", "scans") if name in finished["settings"]
+        }
+    return settings
 
 
 class _Losses:
@@ -112,7 +137,7 @@ class _Losses:
         self.discriminator_rate = trapezoid(self.settings.discriminator_rate, warmup, steps)
 
     def autoencoder(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstruction, KL, perceptual and adversarial terms, weighted as the preset says."""
+        """Reconstruction, cross-entropy, KL, perceptual and adversarial terms, weighted as the preset says."""
         settings, maps = self.settings, batch["maps"]
         logits, mean, log_variance = self.network(maps, batch["noise"])
         decoded = torch.softmax(logits.float(), dim=1)
@@ -120,8 +145,10 @@ class _Losses:
         weights: dict[str, float] = {}
         if settings.reconstruction_weight > 0:
             terms["l1"] = losses.map_l1(logits, maps)
+            weights["l1"] = settings.reconstruction_weight
+        if settings.cross_entropy_weight > 0:
             terms["cross_entropy"] = F.cross_entropy(logits.float(), maps)
-            weights["l1"] = weights["cross_entropy"] = settings.reconstruction_weight
+            weights["cross_entropy"] = settings.cross_entropy_weight
         if settings.kl_weight > 0:
             terms["kl"] = losses.spatial_kl(mean, log_variance)
             weights["kl"] = settings.kl_weight

@@ -96,21 +96,34 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 def restore(folder: Path, state: TrainingState, settings: Mapping[str, Any]) -> int:
     """Load the newest whole checkpoint of a stage; return how many steps it had done, 0 where there is none.
 
-    Raises InputError where the checkpoint was made with other settings (another network, other label or class names).
+    Raises InputError where the checkpoint was made with other settings; see `check_settings`.
     """
-    found = newest_checkpoint(folder)
+    found = check_settings(folder, settings)
     if found is None:
         return 0
     path, head = found
-    wanted = json.loads(json.dumps(dict(settings)))
-    if head["settings"] != wanted:
-        names = sorted(key for key in {*wanted, *head["settings"]} if wanted.get(key) != head["settings"].get(key))
-        raise InputError(
-            f"{path} was trained with other settings ({', '.join(names)}); resume with the same preset and slice set, "
-            "or train into another folder."
-        )
     state.load(load_file(path / "tensors.safetensors"))
     return int(head["step"])
+
+
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, dict[str, Any]] | None:
+    """Newest whole checkpoint of a stage, as `newest_checkpoint` gives it, if it was made with these settings.
+
+    Raises InputError where they differ: another network, seed or perceptual network, other scans or class names.
+    """
+    found = newest_checkpoint(folder)
+    if found is None:
+        return None
+    path, head = found
+    wanted = json.loads(json.dumps(dict(settings)))
+    # A setting that the checkpoint does not record cannot be held against it.
+    names = sorted(key for key, value in head["settings"].items() if key not in wanted or wanted[key] != value)
+    if names:
+        raise InputError(
+            f"{path} was trained with other settings ({', '.join(names)}); resume with the same preset, slice set, "
+            "seed and perceptual network, or train into another folder."
+        )
+    return found
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -65,6 +65,7 @@ def train_classifier(run: Run, table: ImageTable) -> ModalityClassifier:
             "classifier": to_dict(run.preset.classifier),
             "modalities": table.modalities,
             "datasets": table.datasets,
+            **run.origin(table.records),
         },
     )
     run.train(stage)

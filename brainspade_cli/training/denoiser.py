@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,15 @@ LOAD_BINS = 8
 def stage_name(population: str) -> str:
     """Name of the stage, and of its folder, for "healthy" or "tumour"."""
     return f"{NAME}-{population}"
+
+
+def denoiser_settings(run: Run, table: LabelTable) -> dict[str, Any]:
+    """What a checkpoint of this stage must agree with to be resumed."""
+    return {
+        "denoiser": to_dict(run.preset.denoiser),
+        "schedule": to_dict(run.preset.schedule),
+        **run.origin(table.records),
+    }
 
 
 def train_denoiser(
@@ -107,7 +117,7 @@ def train_denoiser(
         updates=(Update(NAME, (NAME,), trapezoid(settings.denoiser_rate, settings.warmup_steps, steps), loss),),
         draw=draw,
         load=load,
-        settings={"denoiser": to_dict(run.preset.denoiser), "schedule": to_dict(run.preset.schedule)},
+        settings=denoiser_settings(run, table),
         averaged=(NAME,),
         ema_decay=settings.ema_decay,
         gradient_clip=settings.gradient_clip,

@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from brainspade_cli.bundle_config import LatentStatistics
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError
 from brainspade_cli.presets import Preset
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
-from brainspade_cli.training.autoencoder import train_autoencoder
+from brainspade_cli.training.autoencoder import finished_autoencoder, train_autoencoder
 from brainspade_cli.training.batches import POPULATIONS, label_table, label_table_of_all
-from brainspade_cli.training.denoiser import condition_table, stage_name, train_denoiser
+from brainspade_cli.training.checkpoints import check_settings
+from brainspade_cli.training.denoiser import condition_table, denoiser_settings, stage_name, train_denoiser
 from brainspade_cli.training.latents import latent_statistics, open_latents
 from brainspade_cli.training.perceptual import PerceptualLoss, feature_extractor
 from brainspade_cli.training.run import Run, open_run
-from brainspade_cli.weights import open_bundle
+from brainspade_cli.weights import CONFIG_FILE, open_bundle, read_config
 
 
 def train_labels(
@@ -36,7 +38,8 @@ def train_labels(
     `population` ("healthy", "tumour" or "both") chooses the denoisers; the autoencoder learns from every labelled
     training slice, for both denoisers share it. `steps` replaces the preset's number of steps of each denoiser and of
     nothing else. With `resume`, finished stages are skipped, an unfinished one goes on from its newest whole
-    checkpoint, and a finished denoiser goes on where `steps` is higher than before.
+    checkpoint, and a finished denoiser goes on where `steps` is higher than before. A finished autoencoder and its
+    latent statistics are kept though the slice set has other scans by now; a denoiser is never resumed with others.
 
     Raises InputError for arguments that cannot be used, SliceSetError for slices that cannot, TrainingError where a
     loss is not a finite number.
@@ -57,13 +60,21 @@ def train_labels(
         f"{len(everything)} labelled training slices of {len(everything.records)} scans; " + _sizes(tables)
     )
 
-    autoencoder = train_autoencoder(run, everything, _perceptual(run))
-    statistics = latent_statistics(run, autoencoder, everything)
+    for name in chosen:
+        check_settings(run.folder(stage_name(name)), denoiser_settings(run, tables[name]))
+
+    kept = _kept_statistics(run)
+    autoencoder = train_autoencoder(run, everything, _perceptual(run) if finished_autoencoder(run) is None else None)
+    statistics = latent_statistics(run, autoencoder, everything) if kept is None else kept
+    finished = finished_autoencoder(run)
+    assert finished is not None, "a trained autoencoder leaves a checkpoint of its last step"
+    perceptual = finished["settings"].get("perceptual")
+    stage = {"steps": finished["step"]} | ({"perceptual": perceptual} if perceptual else {})
     run.update_bundle(
         {
             "networks": {name: getattr(preset, name) for name in ("autoencoder", "denoiser", "schedule")},
             "latent": statistics,
-            "stages": {AUTOENCODER: {"steps": preset.labels.autoencoder_steps}},
+            "stages": {AUTOENCODER: stage},
         },
         {"label_autoencoder": autoencoder.state_dict()},
     )
@@ -80,9 +91,22 @@ def train_labels(
         )
     return {
         "out": str(out),
-        "stages": {AUTOENCODER: preset.labels.autoencoder_steps, **{stage_name(name): count for name in chosen}},
+        "stages": {AUTOENCODER: finished["step"], **{stage_name(name): count for name in chosen}},
         "slices": len(everything),
     }
+
+
+def _kept_statistics(run: Run) -> LatentStatistics | None:
+    """The bundle's latent statistics if its autoencoder is the finished one, else None.
+
+    Denoisers that are there already were trained on latents standardised by these, so later scans must not move them.
+    """
+    finished = finished_autoencoder(run)
+    if finished is None or not (run.out / CONFIG_FILE).exists():
+        return None
+    config = read_config(run.out)
+    same = config.stages.get(AUTOENCODER, {}).get("steps") == finished["step"]
+    return config.latent if same else None
 
 
 def _initial(run: Run, population: str) -> dict[str, Any] | None:

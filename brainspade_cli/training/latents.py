@@ -60,9 +60,11 @@ def latent_statistics(run: Run, autoencoder: LabelAutoencoder, table: LabelTable
     rows = table.draw(min(STATISTICS_ROWS, 8 * len(table)), generator)
     sums = torch.zeros(3, run.preset.autoencoder.latent_channels, dtype=torch.float64)
     for part in rows.split(ENCODED_TOGETHER):
-        mean, deviation = _encode(run, autoencoder, table.maps(part).to(run.machine.device))
-        square = mean.double().square() + deviation.double().square()
-        sums += torch.stack([torch.ones_like(square), mean.double(), square]).sum(dim=(1, 3, 4)).cpu()
+        encoded = _encode(run, autoencoder, table.maps(part).to(run.machine.device))
+        # Widened on the CPU: not every device has float64.
+        mean, deviation = (value.cpu().double() for value in encoded)
+        square = mean.square() + deviation.square()
+        sums += torch.stack([torch.ones_like(square), mean, square]).sum(dim=(1, 3, 4))
     average = sums[1] / sums[0]
     spread = (sums[2] / sums[0] - average.square()).clamp(min=1e-12).sqrt()
     return LatentStatistics(mean=tuple(average.tolist()), std=tuple(spread.tolist()))

@@ -83,6 +83,8 @@ def train_painter(
             "style_encoder": to_dict(run.preset.style_encoder),
             "generator": to_dict(run.preset.generator),
             "discriminator": to_dict(run.preset.discriminator) if adversarial else None,
+            "perceptual": None if perceptual is None else perceptual.features.name,
+            **run.origin(table.records),
         },
         averaged=("style_encoder", "generator"),
         ema_decay=settings.ema_decay,

@@ -86,7 +86,8 @@ def maps_as_images(maps: Tensor) -> Tensor:
 
 
 def feature_extractor(name: str = "auto", own: ModalityClassifier | None = None) -> FeatureExtractor:
-    """Build the extractor of that name, on the CPU. "auto" takes efficientnet-lite0 where installed, else `own`.
+    """Build the extractor of that name, on the CPU. "auto" takes vgg19 where torchvision and its weights are on
+    this machine, else efficientnet-lite0 where installed, else `own`. Nothing is downloaded.
 
     `own` is the classifier whose features "self" means; it is copied. Raises InputError for an unknown name and, with
     the remedy, for a network that cannot be had here.
@@ -99,10 +100,12 @@ def feature_extractor(name: str = "auto", own: ModalityClassifier | None = None)
         return _own(own)
     if name != "auto":
         raise InputError(f"There is no perceptual network '{name}'; choose one of auto, {', '.join(NAMES)}.")
-    try:
-        return _efficientnet_lite0()
-    except InputError:
-        return _own(own)
+    for build in (_vgg19, _efficientnet_lite0):
+        try:
+            return build()
+        except InputError:
+            continue
+    return _own(own)
 
 
 def _own(classifier: ModalityClassifier | None) -> FeatureExtractor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from brainspade_cli.bundle_config import BundleConfig, People
+from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
 from brainspade_cli.presets import Preset
-from brainspade_cli.slices import SliceSet, open_slice_set
+from brainspade_cli.slices import ScanRecord, SliceSet, open_slice_set
 from brainspade_cli.training.checkpoints import has_checkpoint
 from brainspade_cli.training.loop import Stage, step_seed, train
 from brainspade_cli.training.machine import Machine, open_machine, seeded
-from brainspade_cli.weights import CONFIG_FILE, create_or_update_bundle, read_config
+from brainspade_cli.weights import CONFIG_FILE, read_config
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -37,6 +40,14 @@ class Run:
     def folder(self, stage: str) -> Path:
         """Folder of a stage's checkpoints, losses and sample pictures."""
         return self.out / "training" / stage
+
+    def origin(self, records: Sequence[ScanRecord]) -> dict[str, Any]:
+        """What a stage's randomness and data follow from: the seed, and a digest of its scans, whatever their order.
+
+        It belongs in the settings of every stage, so that no training goes on with another seed or other scans.
+        """
+        scans = sorted((record.name, record.fingerprint) for record in records)
+        return {"seed": self.seed, "scans": hashlib.sha256(json.dumps(scans).encode()).hexdigest()}
 
     def build(self, name: str, factory: Callable[[], Network]) -> Network:
         """A network with initial weights that follow from the run's seed and the name alone."""

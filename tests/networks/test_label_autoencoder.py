@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from brainspade_cli.anatomy import CHANNELS
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
-from brainspade_cli.presets import AutoencoderConfig, preset, replace
+from brainspade_cli.presets import AutoencoderConfig, preset
 
 TINY = preset("tiny").autoencoder
 

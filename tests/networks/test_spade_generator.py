@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 from brainspade_cli.anatomy import CHANNELS
 from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder
-from brainspade_cli.presets import GeneratorConfig, StyleEncoderConfig, preset, replace
+from brainspade_cli.presets import GeneratorConfig, StyleEncoderConfig, preset
 
 TINY = preset("tiny").generator
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from brainspade_cli.networks.style_encoder import (
     sample_style,
     soft_histogram,
 )
-from brainspade_cli.presets import StyleEncoderConfig, preset, replace
+from brainspade_cli.presets import StyleEncoderConfig, preset
 from brainspade_cli.slices import BACKGROUND_VALUE
 
 TINY = preset("tiny").style_encoder

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from brainspade_cli.errors import InputError
-from brainspade_cli.preparing.scan_table import find_scans, modality_of
+from brainspade_cli.preparing.scan_table import find_scans
 
 
 def touch(path):
@@ -59,6 +59,37 @@ def test_held_out_goes_by_person(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("held_out", "expected"),
+    [
+        ("sub-01", {"brats/sub-01", "oasis/sub-01"}),
+        ("oasis/sub-01", {"oasis/sub-01"}),
+        ("sub-02", {"oasis/sub-02"}),
+    ],
+)
+def test_equal_subject_names_of_two_datasets_are_two_people(tmp_path, held_out, expected):
+    for scan in ("brats/sub-01", "oasis/sub-01/ses-a", "oasis/sub-01/ses-b", "oasis/sub-02"):
+        touch(tmp_path / scan / "t1.nii.gz")
+    scans = find_scans(tmp_path, [held_out])
+    assert {scan.person for scan in scans} == {"brats/sub-01", "oasis/sub-01", "oasis/sub-02"}
+    assert {scan.person for scan in scans if scan.split == "held-out"} == expected
+    with pytest.raises(InputError, match="no person named brats/sub-02"):
+        find_scans(tmp_path, ["brats/sub-02"])
+
+
+def test_one_dataset_keeps_plain_names_and_takes_both_forms(tmp_path):
+    touch(tmp_path / "oasis/sub-01/t1.nii.gz")
+    for name in ("sub-01", "oasis/sub-01"):
+        (scan,) = find_scans(tmp_path, [name])
+        assert (scan.person, scan.split) == ("sub-01", "held-out")
+
+
+def test_a_table_can_give_one_person_scans_in_two_datasets(tmp_path):
+    table = tmp_path / "people.tsv"
+    table.write_text("subject\tdataset\tperson\tt1\ns1\ta\tp1\tx.nii\ns1\tb\tp1\ty.nii\ns2\tb\tp2\tz.nii\n")
+    assert [scan.split for scan in find_scans(table, ["a/p1"])] == ["held-out", "held-out", "train"]
+
+
+@pytest.mark.parametrize(
     ("content", "reason"),
     [
         ("dataset\tt1\nx\ty\n", "needs a column `subject`"),
@@ -85,11 +116,3 @@ def test_sources_without_scans_and_unknown_people_say_so(tmp_path):
     touch(tmp_path / "sub-01/t1.nii.gz")
     with pytest.raises(InputError, match="no person named sub-09"):
         find_scans(tmp_path, ["sub-09"])
-
-
-@pytest.mark.parametrize(
-    ("name", "modality"),
-    [("sub-01_ses-1_FLAIR.nii.gz", "flair"), ("flair.nii", "flair"), ("sub-1_T1w.nii.gz", "t1"), ("scan.nii.gz", None)],
-)
-def test_modality_from_a_file_name(tmp_path, name, modality):
-    assert modality_of(tmp_path / name) == modality

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,12 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import create_slice_set, open_slice_set
-from brainspade_cli.training import painter
+from brainspade_cli.training import images, painter
 from brainspade_cli.training.batches import image_table
 from brainspade_cli.training.images import train_images
 from brainspade_cli.training.loop import Batch, step_generator
 from brainspade_cli.training.machine import open_machine
+from brainspade_cli.training.perceptual import FeatureExtractor
 from brainspade_cli.training.run import Run
 from brainspade_cli.weights import open_bundle
 
@@ -51,6 +53,7 @@ def run(
     steps: int | None = None,
     resume: bool = False,
     perceptual: str = "self",
+    seed: int = 0,
 ) -> dict[str, object]:
     return train_images(
         slices,
@@ -58,7 +61,7 @@ def run(
         settings,
         steps=steps,
         resume=resume,
-        seed=0,
+        seed=seed,
         device="cpu",
         precision="fp32",
         reporter=Reporter(quiet=True),
@@ -152,6 +155,24 @@ def test_resume_extends_the_painter(slice_folder: Path, tmp_path: Path) -> None:
     extended = run(slice_folder, tmp_path, BARE, steps=3, resume=True, perceptual="auto")
     assert extended["stages"] == {"painter": 3}
     assert open_bundle(str(tmp_path)).hashes()["spade_generator.safetensors"] != before
+
+
+@pytest.mark.parametrize("changed", ["scans", "seed", "perceptual"])
+def test_other_data_seed_or_perceptual_network_is_refused_on_resume(
+    trained: Path, slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    slices = tmp_path / "slices"
+    shutil.copytree(slice_folder, slices)
+    if changed == "scans":
+        shutil.rmtree(slices / "scans" / "sub-healthy0")
+    if changed == "perceptual":
+        monkeypatch.setattr(
+            images,
+            "feature_extractor",
+            lambda *arguments: FeatureExtractor("other", [torch.nn.AvgPool2d(2)], [0.0], [1.0]),
+        )
+    with pytest.raises(InputError, match=rf"other settings \({changed}\)"):
+        run(slices, trained, resume=True, seed=int(changed == "seed"))
 
 
 def test_pictures_show_four_rows(trained: Path) -> None:

@@ -12,17 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import ScanRecord, open_slice_set
-from brainspade_cli.training import autoencoder
+from brainspade_cli.training import autoencoder, labels
 from brainspade_cli.training.batches import label_table
 from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.deform import warp_maps
 from brainspade_cli.training.denoiser import LOAD_BINS, POSITION_BINS, condition_table
 from brainspade_cli.training.labels import train_labels
+from brainspade_cli.training.perceptual import FeatureExtractor
 from brainspade_cli.weights import open_bundle
 
 QUICK = replace(
@@ -157,6 +159,72 @@ def test_other_network_sizes_are_refused_on_resume(trained: Path, slice_folder: 
     other = replace(QUICK, autoencoder=replace(QUICK.autoencoder, channels=(8, 8, 16)))
     with pytest.raises(InputError, match="autoencoder"):
         run(slice_folder, trained, other, resume=True)
+
+
+def test_another_seed_is_refused_on_resume(trained: Path, slice_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"other settings \(seed\)"):
+        run(slice_folder, trained, resume=True, seed=1)
+
+
+def test_a_grown_set_keeps_autoencoder_and_statistics_and_serves_another_population(
+    slice_folder: Path, tmp_path: Path
+) -> None:
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    shutil.copytree(slice_folder, slices, ignore=shutil.ignore_patterns("sub-tumour*"))
+    run(slices, out, population="healthy")
+    before = open_bundle(str(out))
+    for scan in (slice_folder / "scans").glob("sub-tumour*"):
+        shutil.copytree(scan, slices / "scans" / scan.name)
+    run(slices, out, population="tumour", resume=True)
+    after = open_bundle(str(out))
+    assert after.latent() == before.latent()
+    for file in ("label_autoencoder.safetensors", "denoiser_healthy.safetensors"):
+        assert after.config.sha256[file] == before.config.sha256[file]
+    assert after.has("denoiser_tumour")
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_other_scans_are_refused_on_resume(slice_folder: Path, tmp_path: Path, unfinished: bool) -> None:
+    """A denoiser is bound to its scans even where finished; an autoencoder while it has steps to go."""
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    shutil.copytree(slice_folder, slices)
+    run(slices, out, population="healthy")
+    latents = (out / "training" / "latents" / "healthy" / "index.json").read_bytes()
+    shutil.rmtree(slices / "scans" / "sub-healthy0")
+    longer = replace(QUICK, labels=replace(QUICK.labels, autoencoder_steps=3)) if unfinished else QUICK
+    with pytest.raises(InputError, match=r"other settings \(scans\).*slice set") as refusal:
+        run(slices, out, longer, "tumour" if unfinished else "healthy", resume=True)
+    assert ("autoencoder" if unfinished else "denoiser-healthy") in str(refusal.value)
+    assert (out / "training" / "latents" / "healthy" / "index.json").read_bytes() == latents
+
+
+def test_the_perceptual_network_of_the_autoencoder_is_recorded_and_bound(
+    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "first"
+
+    def features(choice: str) -> FeatureExtractor:
+        return FeatureExtractor(name, [nn.AvgPool2d(2)], [0.0], [1.0])
+
+    monkeypatch.setattr(labels, "feature_extractor", features)
+    heard = replace(QUICK, labels=replace(QUICK.labels, perceptual_weight=0.1))
+    run(slice_folder, tmp_path, heard, "healthy")
+    assert open_bundle(str(tmp_path)).config.stages["autoencoder"] == {"steps": 2, "perceptual": "first"}
+    name = "second"
+    run(slice_folder, tmp_path, heard, "healthy", resume=True)
+    assert open_bundle(str(tmp_path)).config.stages["autoencoder"] == {"steps": 2, "perceptual": "first"}
+    longer = replace(heard, labels=replace(heard.labels, autoencoder_steps=3))
+    with pytest.raises(InputError, match=r"other settings \(perceptual\)"):
+        run(slice_folder, tmp_path, longer, "healthy", resume=True)
+
+
+@pytest.mark.parametrize(("weight", "other"), [(0.0, 1.0), (1.0, 0.0)])
+def test_cross_entropy_has_a_weight_of_its_own(slice_folder: Path, tmp_path: Path, weight: float, other: float) -> None:
+    settings = replace(QUICK.labels, cross_entropy_weight=weight, reconstruction_weight=other)
+    run(slice_folder, tmp_path, replace(QUICK, labels=settings), "healthy")
+    header = (tmp_path / "training" / "autoencoder" / "losses.csv").read_text().splitlines()[0].split(",")
+    assert ("cross_entropy" in header) is (weight > 0)
+    assert ("l1" in header) is (other > 0)
 
 
 @pytest.mark.parametrize(("population", "steps"), [("elderly", None), ("both", 0)])

