@@ -13,6 +13,7 @@ from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.sampling.manifest import rows
 from brainspade_cli.sampling.preview import PreviewPanel, PreviewRow, preview_sheet
+from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.pool import StylePool, StyleSource
 
 ROWS = 8
@@ -20,14 +21,26 @@ ROWS = 8
 
 def write_preview(layout: RawLayout, styles: StylePool, pairs: int) -> Path:
     """Write brainspade/preview.png: `ROWS` pairs spread evenly over the run, all of which must be there."""
-    wanted = {pairs * place // ROWS for place in range(min(ROWS, pairs))} if pairs > ROWS else set(range(pairs))
     sources = {(source.channel, source.name, source.sha256): source for source in styles.sources}
+    wanted = _spread({row["index"]: bool(row["lesion"]) for row in rows(layout) if row["index"] < pairs})
     chosen = {row["index"]: row for row in rows(layout) if row["index"] in wanted}
     sheet = preview_sheet([_read_row(layout, chosen[index], sources) for index in sorted(chosen)])
     path = layout.provenance / "preview.png"
     with replacing(path) as temporary:
         sheet.save(temporary, "png")
     return path
+
+
+def _spread(lesions: dict[int, bool]) -> set[int]:
+    """Up to `ROWS` indices spread evenly over the run, half of them with a lesion where there are both kinds."""
+    kinds = [sorted(index for index, lesion in lesions.items() if lesion is kind) for kind in (False, True)]
+    present = [kind for kind in kinds if kind]
+    share = ROWS // len(present)
+    return {
+        kind[len(kind) * place // share] if len(kind) > share else kind[place % len(kind)]
+        for kind in present
+        for place in range(share)
+    }
 
 
 def _read_row(layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, str, str], StyleSource]) -> PreviewRow:
@@ -44,4 +57,5 @@ def _panels(
         source = sources[style["channel"], style["name"], style["sha256"]]
         stored, _ = read_plane(layout.image_path(row["case"], channel))
         shown = None if source.slices is None else source.slices[style["slice"]].astype(np.float32)
-        yield PreviewPanel(source.channel, source.name, source.scale.z_scores(stored), shown)
+        image = np.where(stored == 0, np.float32(BACKGROUND_VALUE), source.scale.z_scores(stored))
+        yield PreviewPanel(source.channel, source.name, image, shown)

@@ -13,8 +13,8 @@ from brainspade_cli.files import replacing
 
 NAME = "brainspade-starter"
 TERMS = (
-    "Research, non-commercial. Trained on OASIS (CC BY-NC 3.0; labels by Neuromorphometrics, Inc.), BraTS 2018 (research "
-    "with citation) and label maps of the SynthSeg repository (Apache-2.0)."
+    "Research, non-commercial. Trained on OASIS (CC BY-NC 3.0; labels by Neuromorphometrics, Inc.), BraTS 2018"
+    " (research with citation) and label maps of the SynthSeg repository (Apache-2.0)."
 )
 
 
