@@ -2,14 +2,17 @@
 
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from brainspade_cli.anatomy import BACKGROUND, CHANNELS, DEEP_GM, GM
 from brainspade_cli.console import Reporter
-from brainspade_cli.geometry import GRID_SHAPE, SLICE_SHAPE, slice_position
+from brainspade_cli.geometry import MIN_TUMOUR_PIXELS, SLICE_SHAPE, slice_position
 from brainspade_cli.preparing.prepare import build_prior, prepare
+from brainspade_cli.preparing.scan import _has_lesion
+from brainspade_cli.preparing.scan_table import ScanFiles
 from brainspade_cli.slices import ScanRecord, create_slice_set, open_slice_set, write_record
 from tests.phantoms import save, t1_of, tissue_phantom
 from tests.preparing.test_prepare import region_phantom
@@ -42,23 +45,24 @@ def add_scan(folder, name, channel, levels, split="train", population="healthy",
     write_record(folder, record)
 
 
-def test_slices_are_averaged_over_those_who_have_them(tmp_path):
+def test_slices_are_averaged_over_those_who_have_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("brainspade_cli.preparing.prepare.GRID_SHAPE", (*SLICE_SHAPE, 9))
     folder = tmp_path / "set"
     create_slice_set(folder)
-    add_scan(folder, "a", GM, range(40, 44))
-    add_scan(folder, "b", BACKGROUND, range(42, 46))
-    add_scan(folder, "unlisted", GM, range(42, 48))
-    add_scan(folder, "held-out", GM, range(42, 48), split="held-out")
-    add_scan(folder, "patient", GM, range(42, 48), population="tumour")
-    add_scan(folder, "no-deep-grey", GM, range(42, 48), deep=False)
+    add_scan(folder, "a", GM, range(1, 5))
+    add_scan(folder, "b", BACKGROUND, range(3, 7))
+    add_scan(folder, "unlisted", GM, range(3, 9))
+    add_scan(folder, "held-out", GM, range(3, 9), split="held-out")
+    add_scan(folder, "patient", GM, range(3, 9), population="tumour")
+    add_scan(folder, "no-deep-grey", GM, range(3, 9), deep=False)
     path = build_prior(folder, {"a", "b", "held-out", "patient", "no-deep-grey", "refused"})
     prior = np.load(path)
     assert prior.dtype == np.uint8
-    assert prior.shape == (CHANNELS, *GRID_SHAPE)
+    assert prior.shape == (CHANNELS, *SLICE_SHAPE, 9)
     grey, background = prior[GM, 50, 50], prior[BACKGROUND, 50, 50]
-    assert grey[39:47].tolist() == [0, 255, 255, 128, 128, 0, 0, 0]
-    assert background[39:47].tolist() == [255, 0, 0, 128, 128, 255, 255, 255]
-    assert prior[DEEP_GM, 0, 0, 39:47].tolist() == [0, *[255] * 6, 0]
+    assert grey[:8].tolist() == [0, 255, 255, 128, 128, 0, 0, 0]
+    assert background[:8].tolist() == [255, 0, 0, 128, 128, 255, 255, 255]
+    assert prior[DEEP_GM, 0, 0, :8].tolist() == [0, *[255] * 6, 0]
     assert build_prior(folder, {"held-out", "patient"}) is None
 
 
@@ -72,14 +76,7 @@ def test_a_second_run_makes_the_same_prior_and_changes_nothing(tmp_path, no_ants
     regions = region_phantom(labels)
     save(tmp_path / "scans/sub-01/regions.nii.gz", regions)
     save(tmp_path / "scans/sub-02/t1.nii.gz", t1_of(labels))
-    # An empty tumour mask makes nobody a patient, whether there are maps or a style only.
     save(tmp_path / "scans/sub-02/tumour.nii.gz", np.zeros(labels.shape, np.uint8))
-    save(tmp_path / "scans/sub-03/flair.nii.gz", t1_of(labels))
-    save(tmp_path / "scans/sub-03/tumour.nii.gz", np.zeros(labels.shape, np.uint8))
-    lesion = np.zeros(labels.shape, np.uint8)
-    lesion[30:36, 40:46, 30:36] = 2
-    save(tmp_path / "scans/sub-04/flair.nii.gz", t1_of(labels))
-    save(tmp_path / "scans/sub-04/tumour.nii.gz", lesion)
     out = tmp_path / "set"
 
     def run():
@@ -88,16 +85,31 @@ def test_a_second_run_makes_the_same_prior_and_changes_nothing(tmp_path, no_ants
         return summary, listener.said
 
     first, said = run()
-    assert (first["labelled"], first["style only"]) == (2, 2)
+    assert first["labelled"] == 2
     assert not any("earlier runs" in line for line in said)
-    populations = {scan.subject: scan.population for scan in open_slice_set(out).scans}
-    assert populations == {"sub-01": "healthy", "sub-02": "healthy", "sub-03": "healthy", "sub-04": "tumour"}
+    assert [scan.population for scan in open_slice_set(out).scans] == ["healthy", "healthy"]
     prior = (out / "prior.npy").read_bytes()
     second, _ = run()
-    assert second["unchanged"] == 4
+    assert second["unchanged"] == 2
     assert (out / "prior.npy").read_bytes() == prior
 
-    shutil.rmtree(tmp_path / "scans/sub-04")
+    shutil.rmtree(tmp_path / "scans/sub-02")
     third, said = run()
-    assert third["unchanged"] == 3
-    assert said[0] == f"{out} keeps 1 of earlier runs that {tmp_path / 'scans'} does not list: scans-sub-04."
+    assert third["unchanged"] == 1
+    assert said[0] == f"{out} keeps 1 of earlier runs that {tmp_path / 'scans'} does not list: scans-sub-02."
+
+
+def test_only_lesions_make_a_tumour_patient(tmp_path):
+    mask = np.zeros((6, 6, 6), np.uint8)
+    none = np.zeros(4, int)
+    save(tmp_path / "empty.nii.gz", mask)
+    mask[2, 3, 4] = 2
+    save(tmp_path / "one.nii.gz", mask)
+    (tmp_path / "damaged.nii.gz").write_bytes(b"nothing")
+    healthy = ScanFiles("s", "d", "p", "train", {})
+    assert not _has_lesion(replace(healthy, tumour=tmp_path / "empty.nii.gz"), none)
+    assert _has_lesion(replace(healthy, tumour=tmp_path / "one.nii.gz"), none)
+    assert _has_lesion(replace(healthy, tumour=tmp_path / "damaged.nii.gz"), none)
+    assert not _has_lesion(healthy, none)
+    assert _has_lesion(healthy, np.array([0, MIN_TUMOUR_PIXELS, 0]))
+    assert not _has_lesion(healthy, np.array([0, MIN_TUMOUR_PIXELS - 1, 0]))

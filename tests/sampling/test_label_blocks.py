@@ -66,9 +66,15 @@ def test_only_what_failed_is_drawn_again_and_keeps_its_place(bundle: Bundle) -> 
     assert len({call.sum().item() for call in patchy.calls}) == 2 * BLOCK
 
 
-def test_a_label_that_fails_every_time_is_kept_and_says_why(bundle: Bundle) -> None:
-    draws = labels_with(bundle, Decoder(fails=frozenset(range(100))), PairPlan(steps=1)).block(0)
-    assert all(draw.attempts == MAX_ATTEMPTS and "the brain fills" in draw.problems[0] for draw in draws)
+def test_a_label_that_fails_every_time_is_kept_and_says_why(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ("it looks odd",))
+    draws = labels_with(bundle, Decoder(), PairPlan(steps=1)).block(0)
+    assert all(draw.attempts == MAX_ATTEMPTS and draw.problems == ("it looks odd",) for draw in draws)
+
+
+def test_weights_that_draw_no_brain_at_all_are_refused(bundle: Bundle) -> None:
+    with pytest.raises(WeightsError, match="drew no brain for pair 0"):
+        labels_with(bundle, Decoder(fails=frozenset(range(100))), PairPlan(steps=1)).block(0)
 
 
 def test_stray_lesion_pixels_give_way_to_tissue(bundle: Bundle) -> None:
