@@ -198,7 +198,7 @@ def presets() -> dict[str, Preset]:
             autoencoder_rate=1e-3,
             warmup_steps=50,
             latent_copies=1,
-            denoiser_steps=2000,
+            denoiser_steps=2800,
             denoiser_batch=16,
             ema_decay=0.998,
         ),
@@ -207,7 +207,7 @@ def presets() -> dict[str, Preset]:
         # the released code later went to as well.
         images=ImageTrainingConfig(
             classifier_steps=150,
-            steps=1400,
+            steps=1100,
             generator_rate=1e-3,
             discriminator_rate=5e-4,
             adversarial_weight=0.2,
