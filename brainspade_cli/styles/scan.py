@@ -14,6 +14,9 @@ from brainspade_cli.preparing.volumes import find_foreground, normalise, read_vo
 from brainspade_cli.slices import BACKGROUND_VALUE
 
 THICK_MM = 2.0
+# A slice of the cerebellum or the vertex holds too little of each tissue to tell a T1 from a FLAIR; styles come from
+# the slices with at least this share of the largest one's brain.
+LARGE_SLICE = 0.6
 # No scan gives more slices than this; evenly spaced ones are taken from a thin-slice volume.
 MAX_STYLE_SLICES = 64
 
@@ -101,5 +104,6 @@ def _centred_slices(
     mask = sample_onto(brain.astype(np.float32), affine, shape, grid_to_world) >= 0.5
     # Interpolation mixes brain and background at the edge; what counts as brain stays clear of the background value.
     image = np.where(mask, np.maximum(image, BACKGROUND_VALUE + 0.1), np.float32(BACKGROUND_VALUE))
-    chosen = mask.mean(axis=(0, 1)) >= MIN_BRAIN_FRACTION
+    areas = mask.mean(axis=(0, 1))
+    chosen = (areas >= MIN_BRAIN_FRACTION) & (areas >= LARGE_SLICE * areas.max())
     return np.ascontiguousarray(np.moveaxis(image[:, :, chosen], 2, 0), dtype=np.float32)
