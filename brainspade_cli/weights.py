@@ -113,7 +113,8 @@ class Bundle:
         if modality not in self.config.style_bank:
             known = ", ".join(f"@{name}" for name in self.config.style_bank)
             raise WeightsError(
-                f"The weights {self.source} bank no styles for '{modality}', only {known}; name one of these or a scan."
+                f"The weights ({self.source}) have no bank of styles for '{modality}', only for {known}; name one of "
+                "these or a scan."
             )
         entry = self.config.style_bank[modality]
         keys = (f"{modality}.mean", f"{modality}.log_variance")

@@ -20,7 +20,20 @@ STYLES = ("t1=t1.nii.gz", "flair=flair.nii.gz")
 def preview(folder: Path, *options: str) -> np.ndarray:
     """Sample four pairs into `folder`; returns the preview of the run as an array."""
     styles = [name.replace("=", f"={HERE / 'quickstart'}/") for name in STYLES]
-    command = ["brainspade", "sample", "--style", *styles, "--n", "4", "--out", str(folder), "--quiet", *options]
+    command = [
+        "brainspade",
+        "sample",
+        "--style",
+        *styles,
+        "--n",
+        "4",
+        "--out",
+        str(folder),
+        "--quiet",
+        "--seed",
+        "5",
+        *options,
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return np.asarray(Image.open(folder / "brainspade" / "preview.png"))
 

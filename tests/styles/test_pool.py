@@ -87,7 +87,7 @@ def test_a_bank_is_a_source_without_slices(bundle: Bundle) -> None:
     assert pool.sources[0].slices is None
     assert pool.sources[0].mean.shape == (5, 8)
     assert pool.sources[0].scale.mean == 300
-    with pytest.raises(WeightsError, match="bank no styles for 'pd'"):
+    with pytest.raises(WeightsError, match="no bank of styles for 'pd'"):
         load_styles(bundle, parse_styles(["@pd"]), quiet())
 
 
