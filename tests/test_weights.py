@@ -283,7 +283,7 @@ def test_the_style_bank_has_styles_and_intensities(folder: Path, parts) -> None:
     torch.testing.assert_close(bank.mean, parts["style_bank"]["t1.mean"], atol=2e-3, rtol=0)
     assert bank.log_variance.shape == (3, 8)
     assert (bank.intensity_mean, bank.intensity_std, bank.background) == (90.0, 10.0, 0.0)
-    with pytest.raises(WeightsError, match="no styles for 'pd', only @flair, @t1"):
+    with pytest.raises(WeightsError, match="no bank of styles for 'pd', only for @flair, @t1"):
         open_bundle(str(folder)).style_bank("pd")
     put_file(folder, "style_bank", {"t1.mean": torch.ones(2, 8), "t1.log_variance": torch.ones(3, 8)})
     with pytest.raises(WeightsError, match=r"shape \(3, 8\) for t1.log_variance"):
