@@ -22,6 +22,9 @@ from brainspade_cli.styles.scan import load_style
 from brainspade_cli.weights import Bundle
 
 ENCODER_BATCH = 16
+# How far a slice's code keeps its own way from the median code of its scan. A scan has one contrast, which its lowest
+# and highest slices, or a face left on, show badly: alone, some of them got a T1 painted like a FLAIR.
+OWN_SHARE = 0.25
 # So many scans keep their slices for the preview (6 MB each); the codes of any number of scans cost next to nothing.
 SCANS_SHOWN = 16
 
@@ -139,12 +142,18 @@ def _from_scan(encoder: StyleEncoder, argument: StyleArgument, keep: bool) -> tu
         name=argument.path.name,
         sha256=sha256(argument.path),
         subject=argument.subject,
-        mean=torch.cat([mean for mean, _ in codes]),
+        mean=_drawn_together(torch.cat([mean for mean, _ in codes])),
         log_variance=torch.cat([log_variance for _, log_variance in codes]),
         scale=scale,
         slices=scan.slices.astype(np.float16) if keep else None,
     )
     return source, scan.warnings
+
+
+def _drawn_together(codes: torch.Tensor) -> torch.Tensor:
+    """The codes (S, style_dim) of a scan's slices, drawn towards their median; one slice alone keeps its code."""
+    centre = codes.median(dim=0).values
+    return centre + OWN_SHARE * (codes - centre)
 
 
 def _from_bank(bundle: Bundle, argument: StyleArgument) -> StyleSource:

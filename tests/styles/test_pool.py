@@ -7,7 +7,7 @@ import torch
 
 from brainspade_cli.errors import InputError, ScanError, WeightsError
 from brainspade_cli.styles.arguments import parse_styles
-from brainspade_cli.styles.pool import StylePool, load_styles
+from brainspade_cli.styles.pool import OWN_SHARE, StylePool, _drawn_together, load_styles
 from brainspade_cli.weights import Bundle
 from tests.sampling.parts import flat_pool, quiet, style_scan, tiny_bundle
 
@@ -109,3 +109,12 @@ def test_one_of_many_that_cannot_be_read_is_left_out_by_name(
 def test_a_contrast_that_the_weights_never_saw_is_allowed_and_said(bundle: Bundle, scans: Path) -> None:
     pool = load_styles(bundle, parse_styles([f"swi={scans}/sub-2/t1.nii.gz"]), quiet())
     assert any("never saw swi" in warning for warning in pool.warnings)
+
+
+def test_an_odd_slice_takes_the_contrast_of_its_scan() -> None:
+    codes = torch.tensor([[1.0, -1.0]] * 6 + [[1.2, -1.2], [-9.0, 9.0]])
+    drawn = _drawn_together(codes)
+    assert (drawn - codes[0]).abs().max() <= OWN_SHARE * 10 + 1e-6
+    assert torch.equal(drawn[0], codes[0])
+    assert not torch.equal(drawn[6], codes[0])
+    assert torch.equal(_drawn_together(codes[-1:]), codes[-1:])
