@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from brainspade_cli.anatomy import LABELS
 from brainspade_cli.geometry import SLICE_SHAPE
-from brainspade_cli.preparing.contact_sheet import grey_of, upright
+from brainspade_cli.pictures import colour_label, grey_of, upright
 
 COLUMNS = 2
 MARGIN = 6
@@ -56,11 +56,6 @@ def preview_sheet(rows: Sequence[PreviewRow]) -> Image.Image:
         sheet.paste(_row(row, width, height), (width * (place % columns), height * (place // columns)))
     _legend(ImageDraw.Draw(sheet), height * lines + MARGIN)
     return sheet
-
-
-def colour_label(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A label (X, Y) in the colours of the label table, (X, Y, 3)."""
-    return np.array([entry.colour for entry in LABELS], np.uint8)[label]
 
 
 def _row(row: PreviewRow, width: int, height: int) -> Image.Image:

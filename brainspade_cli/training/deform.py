@@ -26,8 +26,8 @@ def draw_affine(
     return torch.cat([unit * ranges, mirror], dim=1)
 
 
-def warp(images: Tensor, parameters: Tensor, padding: str = "zeros") -> Tensor:
-    """Images (B, C, X, Y) deformed by `draw_affine`'s parameters (B, 5), bilinear; x is the first image axis."""
+def warp(images: Tensor, parameters: Tensor) -> Tensor:
+    """Images (B, C, X, Y) deformed by `draw_affine`'s parameters (B, 5), bilinear, 0 outside; x is the first axis."""
     height, width = images.shape[-2:]
     log_scale, angle, shift_x, shift_y, mirror = parameters.to(images).unbind(dim=1)
     cosine, sine = torch.cos(angle) * torch.exp(-log_scale), torch.sin(angle) * torch.exp(-log_scale)
@@ -35,7 +35,7 @@ def warp(images: Tensor, parameters: Tensor, padding: str = "zeros") -> Tensor:
     along_y = torch.stack([cosine, sine * height / width, 2 * shift_y / width], dim=1)
     along_x = torch.stack([-sine * width / height, cosine, 2 * shift_x / height], dim=1) * mirror[:, None]
     grid = F.affine_grid(torch.stack([along_y, along_x], dim=1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def warp_maps(maps: Tensor, parameters: Tensor) -> Tensor:
