@@ -24,16 +24,22 @@ from brainspade_cli.presets import ScheduleConfig
 # Standardised latents of label maps lie within this, all but one value in a thousand.
 LATENT_LIMIT = 3.0
 
-PredictNoise = Callable[[Tensor, Tensor], Tensor]
+# What a network may predict, and diffusers' word for it.
+PREDICTIONS = {"noise": "epsilon", "velocity": "v_prediction"}
+
+Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class NoiseSchedule:
     """How much noise each timestep 0..steps-1 carries: sqrt(beta) runs linearly from its start to its end.
 
     `alphas_cumprod` (steps,) float64 on the CPU is the fraction of a latent's variance that is signal at each timestep.
+    Raises ValueError where the configuration names a prediction that there is not.
     """
 
     def __init__(self, config: ScheduleConfig) -> None:
+        if config.prediction not in PREDICTIONS:
+            raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{config.prediction}'")
         self.config = config
         roots = torch.linspace(config.beta_start**0.5, config.beta_end**0.5, config.steps, dtype=torch.float64)
         self.alphas_cumprod = torch.cumprod(1 - roots.square(), dim=0)
@@ -45,11 +51,19 @@ class NoiseSchedule:
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Latents (B, ...) at `timesteps` (B,): sqrt(a) latents + sqrt(1 - a) noise, with a of each item's timestep."""
+        keep, add = self._factors(latents, timesteps)
+        return keep * latents + add * noise
+
+    def velocity(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Velocity of latents (B, ...) at `timesteps` (B,): sqrt(a) noise - sqrt(1 - a) latents (Salimans 2022)."""
+        keep, add = self._factors(latents, timesteps)
+        return keep * noise - add * latents
+
+    def _factors(self, latents: Tensor, timesteps: Tensor) -> Tensor:
+        """sqrt(a) and sqrt(1 - a) of each item's timestep, (2, B, 1, ...), like the latents in type and place."""
         factors = torch.stack([self.alphas_cumprod.sqrt(), (1 - self.alphas_cumprod).sqrt()])
         # Rounded before it is moved: not every device has float64.
-        keep, add = factors.to(latents.dtype).to(latents.device)[:, timesteps]
-        shape = (-1,) + (1,) * (latents.ndim - 1)
-        return keep.view(shape) * latents + add.view(shape) * noise
+        return factors.to(latents.dtype).to(latents.device)[:, timesteps].view(2, -1, *(1,) * (latents.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -104,7 +118,7 @@ def visited_timesteps(total: int, count: int) -> list[int]:
 
 
 def sample_latents(
-    predict_noise: PredictNoise,
+    predict: Predict,
     noise: Tensor,
     *,
     schedule: NoiseSchedule,
@@ -115,8 +129,8 @@ def sample_latents(
 ) -> Tensor:
     """Latents (B, C, h, w) that the sampler reaches from standard normal `noise` (B, C, h, w), float32.
 
-    `predict_noise(latents, timesteps)` takes latents (B, C, h, w) and timesteps (B,) of integers, and returns the
-    predicted noise. `steps` defaults to the sampler's own number. `generators` holds one CPU generator a sample; only
+    `predict(latents, timesteps)` takes latents (B, C, h, w) and timesteps (B,) of integers, and returns what the
+    schedule's configuration says: the predicted noise or velocity. `steps` defaults to the sampler's own number. `generators` holds one CPU generator a sample; only
     stochastic samplers draw from them, each sample from its own, so that no sample depends on the batch around it.
     `limit` holds the clean latents that a prediction implies within +-limit: where almost all is noise, a small error
     of the prediction is a latent far outside of anything learnt, from which a sampler of few steps does not recover.
@@ -135,22 +149,33 @@ def sample_latents(
     signal = schedule.alphas_cumprod[visited]
     betas = 1 - signal / torch.cat([torch.ones(1, dtype=signal.dtype), signal[:-1]])
     scheduler = row.scheduler(
-        num_train_timesteps=count, trained_betas=betas.tolist(), prediction_type="epsilon", **row.settings
+        num_train_timesteps=count,
+        trained_betas=betas.tolist(),
+        prediction_type=PREDICTIONS[schedule.config.prediction],
+        **row.settings,
     )
     scheduler.set_timesteps(count)
     extra = {"generator": list(generators)} if row.stochastic else {}
     latents = noise.float()
     for index in scheduler.timesteps:
         timesteps = torch.full((len(latents),), visited[int(index)], device=noise.device)
-        predicted = predict_noise(latents, timesteps).float()
+        predicted = predict(latents, timesteps).float()
         if limit is not None:
-            predicted = _within(limit, latents, predicted, float(schedule.alphas_cumprod[visited[int(index)]]))
+            within = _noise_within if schedule.config.prediction == "noise" else _velocity_within
+            predicted = within(limit, latents, predicted, float(schedule.alphas_cumprod[visited[int(index)]]))
         latents = scheduler.step(predicted, index, latents, return_dict=False, **extra)[0]
     return latents
 
 
-def _within(limit: float, latents: Tensor, predicted: Tensor, signal: float) -> Tensor:
+def _noise_within(limit: float, latents: Tensor, predicted: Tensor, signal: float) -> Tensor:
     """The predicted noise with the clean latents that it implies held within +-limit; `signal` is alpha-bar."""
     scale, spread = signal**0.5, (1 - signal) ** 0.5
     clean = ((latents - spread * predicted) / scale).clamp(-limit, limit)
     return (latents - scale * clean) / spread
+
+
+def _velocity_within(limit: float, latents: Tensor, predicted: Tensor, signal: float) -> Tensor:
+    """The predicted velocity with the clean latents that it implies held within +-limit; `signal` is alpha-bar."""
+    scale, spread = signal**0.5, (1 - signal) ** 0.5
+    clean = (scale * latents - spread * predicted).clamp(-limit, limit)
+    return (scale * latents - clean) / spread

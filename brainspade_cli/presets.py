@@ -14,13 +14,23 @@ from brainspade_cli.errors import InputError
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Spatial VAE for PV maps (paper 2.2): two down-samplings, `len(channels)` = 3 levels, 3-channel latent."""
+    """Spatial VAE for PV maps (paper 2.2), whose latent has a quarter of their resolution in each direction.
 
+    Each level but the last halves the maps. `patch` 2 folds 2 x 2 pixels into channels first, in place of the first
+    halving: at full resolution the networks would spend most of their time on the least they have to decide.
+    """
+
+    patch: int = 1
     channels: tuple[int, ...] = (24, 48, 64)
     res_blocks: int = 1
     latent_channels: int = 3
     norm_groups: int = 8
     bottleneck_attention: bool = False
+
+    @property
+    def down_sampling(self) -> int:
+        """How many pixels a latent pixel spans, each way."""
+        return self.patch * 2 ** (len(self.channels) - 1)
 
 
 @dataclass(frozen=True)
@@ -38,11 +48,16 @@ class DenoiserConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Noise schedule, linear in sqrt(beta); 0.0015 to 0.0195 over 1000 steps in the released code."""
+    """Noise schedule, linear in sqrt(beta); 0.0015 to 0.0195 over 1000 steps in the released code.
+
+    `prediction` is what the denoisers put out: "noise" (the paper), or "velocity" (Salimans and Ho 2022), which stays
+    well-posed where almost all is noise, so that a sampler may take few, long steps.
+    """
 
     steps: int = 1000
     beta_start: float = 0.0015
     beta_end: float = 0.0195
+    prediction: str = "noise"
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,11 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class LabelTrainingConfig:
-    """Label autoencoder and denoisers. Loss weights: 0 switches a loss off."""
+    """Label autoencoder and denoisers. Loss weights: 0 switches a loss off.
+
+    The denoisers learn from each slice as it is and from `latent_copies` deformed versions of it; `moved_tumours` is
+    the share of tumour slices' copies whose tumour is put into another person's brain first.
+    """
 
     autoencoder_steps: int = 1500
     autoencoder_batch: int = 8
@@ -112,6 +131,8 @@ class LabelTrainingConfig:
     affine_scale: float = 0.06
     affine_degrees: float = 6.0
     affine_shift: float = 4.0
+    elastic_shift: float = 0.0
+    moved_tumours: float = 0.0
     tumour_fraction: float = 2 / 3
     tumour_from_healthy: bool = True
 
@@ -192,15 +213,22 @@ def presets() -> dict[str, Preset]:
     starter = Preset(
         name="starter",
         # Sized for some hours on two CPU cores.
+        autoencoder=AutoencoderConfig(patch=2, channels=(64, 96), norm_groups=16),
+        schedule=ScheduleConfig(prediction="velocity"),
+        # Without the autoencoder's perceptual and adversarial losses, which take two thirds of a step's time.
         labels=LabelTrainingConfig(
-            autoencoder_steps=500,
+            autoencoder_steps=2500,
             autoencoder_batch=4,
             autoencoder_rate=1e-3,
+            perceptual_weight=0.0,
+            adversarial_weight=0.0,
             warmup_steps=50,
-            latent_copies=1,
-            denoiser_steps=2800,
+            latent_copies=5,
+            elastic_shift=2.0,
+            moved_tumours=0.5,
+            denoiser_steps=8000,
             denoiser_batch=16,
-            ema_decay=0.998,
+            ema_decay=0.999,
         ),
         # A pixel loss, a livelier rate and a lighter grip on the codes: within a short training the paper's contrastive
         # weight of 1 is won by codes that are all alike, and the painter learns to ignore them. A mild bias field, as

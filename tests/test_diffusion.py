@@ -29,6 +29,18 @@ def perfect_denoiser(mean: float, std: float):
 gaussian_noise = perfect_denoiser(1.5, 0.4)
 
 
+def velocity_of(predict_noise, schedule):
+    """Build the velocity that a prediction of the noise implies."""
+
+    def predict(latents, timesteps):
+        noise = predict_noise(latents, timesteps)
+        signal = schedule.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        clean = (latents - (1 - signal).sqrt() * noise) / signal.sqrt()
+        return (signal.sqrt() * noise - (1 - signal).sqrt() * clean).float()
+
+    return predict
+
+
 def start(batch: int, size: int = 8) -> tuple[Tensor, list[torch.Generator]]:
     generators = [torch.Generator().manual_seed(seed) for seed in range(batch)]
     return torch.cat([torch.randn(1, 3, size, size, generator=g) for g in generators]), generators
@@ -143,6 +155,38 @@ def test_a_sample_does_not_depend_on_its_batch(name):
     for index in range(5):
         assert torch.equal(run(slice(index, index + 1))[0], together[index])
     assert torch.equal(run(slice(2, 5)), together[2:])
+
+
+VELOCITY = NoiseSchedule(ScheduleConfig(prediction="velocity"))
+
+
+@pytest.mark.parametrize("limit", [None, 2.0])
+@pytest.mark.parametrize("name", list(samplers()))
+def test_a_velocity_leads_where_the_noise_it_stands_for_leads(name, limit):
+    def run(predict, schedule):
+        noise, generators = start(batch=2)
+        return sample_latents(
+            predict, noise, schedule=schedule, sampler=name, steps=20, generators=generators, limit=limit
+        )
+
+    by_noise = run(gaussian_noise, SCHEDULE)
+    by_velocity = run(velocity_of(gaussian_noise, VELOCITY), VELOCITY)
+    assert torch.allclose(by_noise, by_velocity, atol=2e-3)
+    assert limit is None or by_velocity.abs().max() <= limit + 1e-4
+
+
+def test_velocity_and_noisy_latents_give_both_latents_and_noise_back():
+    latents, noise = torch.randn(2, 5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    timesteps = torch.tensor([0, 10, 500, 900, 999])
+    noisy, velocity = (make(latents, noise, timesteps) for make in (VELOCITY.add_noise, VELOCITY.velocity))
+    signal = VELOCITY.alphas_cumprod[timesteps].float().view(-1, 1, 1, 1)
+    assert torch.allclose(signal.sqrt() * noisy - (1 - signal).sqrt() * velocity, latents, atol=1e-5)
+    assert torch.allclose((1 - signal).sqrt() * noisy + signal.sqrt() * velocity, noise, atol=1e-5)
+
+
+def test_an_unknown_prediction_is_refused():
+    with pytest.raises(ValueError, match="score"):
+        NoiseSchedule(ScheduleConfig(prediction="score"))
 
 
 def test_only_the_ancestral_sampler_draws_noise():

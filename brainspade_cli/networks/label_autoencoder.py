@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from brainspade_cli.anatomy import CHANNELS
 from brainspade_cli.presets import AutoencoderConfig
@@ -15,16 +16,18 @@ LOG_VARIANCE_RANGE = (-30.0, 20.0)
 class LabelAutoencoder(nn.Module):
     """Encodes PV maps to a Gaussian over latents, and decodes latents to logits whose softmax is the PV maps.
 
-    Each level but the last halves the image, so three levels give a quarter of the resolution. Attention is used at
-    the bottom alone, and only where the configuration says so: it is quadratic in the 48 x 64 positions there.
+    `config.patch` folds patch x patch pixels into channels before the network and back after it, and each level but the
+    last halves what is left: together a quarter of the resolution. Attention is used at the bottom alone, and only
+    where the configuration says so: it is quadratic in the 48 x 64 positions there.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
+        self.patch = config.patch
         self.vae = AutoencoderKL(
             spatial_dims=2,
-            in_channels=CHANNELS,
-            out_channels=CHANNELS,
+            in_channels=CHANNELS * config.patch**2,
+            out_channels=CHANNELS * config.patch**2,
             num_res_blocks=config.res_blocks,
             channels=config.channels,
             attention_levels=[False] * len(config.channels),
@@ -40,14 +43,13 @@ class LabelAutoencoder(nn.Module):
         The library's own `encode` returns the deviation, exp of half the log-variance; its logarithm would lose the
         gradient where that underflows, so the log-variance is taken from the convolution itself.
         """
-        features = self.vae.encoder(maps)
+        features = self.vae.encoder(F.pixel_unshuffle(maps, self.patch))
         log_variance = self.vae.quant_conv_log_sigma(features).clamp(*LOG_VARIANCE_RANGE)
         return self.vae.quant_conv_mu(features), log_variance
 
     def decode(self, latents: Tensor) -> Tensor:
         """Logits (B, 8, H, W) of the PV maps for (unstandardised) latents (B, latent channels, H/4, W/4)."""
-        logits: Tensor = self.vae.decode(latents)
-        return logits
+        return F.pixel_shuffle(self.vae.decode(latents), self.patch)
 
     def decode_maps(self, latents: Tensor) -> Tensor:
         """PV maps (B, 8, H, W), float32 in 0..1, that sum to 1 over channels, for latents as in `decode`."""

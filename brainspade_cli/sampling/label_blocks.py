@@ -25,8 +25,6 @@ from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.weights import Bundle
 
-DOWN_SAMPLING = 4
-
 
 @dataclass(frozen=True)
 class LabelDraw:
@@ -80,7 +78,8 @@ class GeneratedLabels:
         self.mean = torch.tensor(statistics.mean, device=compute.device).view(1, -1, 1, 1)
         self.std = torch.tensor(statistics.std, device=compute.device).view(1, -1, 1, 1)
         self.schedule = NoiseSchedule(bundle.config.networks.schedule)
-        self.latent_shape = (len(statistics.mean), *(side // DOWN_SAMPLING for side in SLICE_SHAPE))
+        down_sampling = bundle.config.networks.autoencoder.down_sampling
+        self.latent_shape = (len(statistics.mean), *(side // down_sampling for side in SLICE_SHAPE))
 
     def block(self, number: int) -> list[LabelDraw]:
         """The `BLOCK` labels of a block. Those that fail their checks are drawn again, up to `MAX_ATTEMPTS` times.
@@ -184,7 +183,7 @@ class _Guided:
         self.conditions = conditions
 
     def __call__(self, latents: Tensor, timesteps: Tensor) -> Tensor:
-        """Predicted noise for latents (BLOCK, C, h, w) at timesteps (BLOCK,)."""
+        """What the denoiser predicts of latents (BLOCK, C, h, w) at timesteps (BLOCK,)."""
         if self.labels.stopping.is_set():
             raise StoppedError
         denoiser, guidance = self.labels.denoiser, self.labels.plan.guidance

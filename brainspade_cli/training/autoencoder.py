@@ -52,7 +52,8 @@ def train_autoencoder(run: Run, table: LabelTable, perceptual: PerceptualLoss | 
     updates = [Update(NAME, (NAME,), step.autoencoder_rate, step.autoencoder)]
     if settings.adversarial_weight > 0:
         updates.append(Update("discriminator", ("discriminator",), step.discriminator_rate, step.discriminator))
-    latent_shape = (run.preset.autoencoder.latent_channels, *_latent_size(run))
+    config = run.preset.autoencoder
+    latent_shape = (config.latent_channels, *(side // config.down_sampling for side in SLICE_SHAPE))
 
     def draw(generator: torch.Generator) -> Plan:
         count = settings.autoencoder_batch
@@ -172,8 +173,3 @@ class _Losses:
 def _picked(maps: Tensor, channels: Tensor) -> Tensor:
     """The chosen channels (B, k) of maps (B, 8, H, W), as (B, k, H, W)."""
     return torch.take_along_dim(maps, channels[:, :, None, None], dim=1)
-
-
-def _latent_size(run: Run) -> tuple[int, int]:
-    halvings = len(run.preset.autoencoder.channels) - 1
-    return SLICE_SHAPE[0] >> halvings, SLICE_SHAPE[1] >> halvings

@@ -1,4 +1,4 @@
-"""The stage that trains a label denoiser (paper 2.2): it predicts the noise in standardised latents, with L1 loss."""
+"""The stage that trains a label denoiser (paper 2.2): it predicts the noise, or velocity, of standardised latents."""
 
 from __future__ import annotations
 
@@ -82,14 +82,19 @@ def train_denoiser(
     def load(plan: Plan) -> Batch:
         latents = (store.sample(plan["rows"], plan["copies"], plan["posterior"]) - mean) / std
         batch = {name: plan[name] for name in ("timesteps", "keep", "noise")}
-        batch |= {"latents": latents, "conditions": table.conditions[plan["rows"]]}
+        batch |= {"latents": latents, "conditions": store.told(plan["rows"], plan["copies"])}
         return {name: value.to(device) for name, value in batch.items()}
 
     def loss(batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        noisy = schedule.add_noise(batch["latents"], batch["noise"], batch["timesteps"])
-        predicted = network(noisy, batch["timesteps"], batch["conditions"], batch["keep"])
-        value = losses.noise_l1(predicted, batch["noise"])
-        return value, {"noise_l1": value}
+        latents, noise, timesteps = batch["latents"], batch["noise"], batch["timesteps"]
+        predicted = network(
+            schedule.add_noise(latents, noise, timesteps), timesteps, batch["conditions"], batch["keep"]
+        )
+        if schedule.config.prediction == "noise":
+            value = losses.noise_l1(predicted, noise)
+            return value, {"noise_l1": value}
+        value = losses.velocity_mse(predicted, schedule.velocity(latents, noise, timesteps))
+        return value, {"velocity_mse": value}
 
     shown = table.conditions[table.draw(SHOWN, step_generator(run.seed, f"{stage_name(population)} shown", 0))].to(
         device

@@ -81,7 +81,7 @@ def train_labels(
 
     count = preset.labels.denoiser_steps if steps is None else steps
     for name in chosen:
-        store = open_latents(run, autoencoder, tables[name], name)
+        store = open_latents(run, autoencoder, tables[name], everything, name)
         denoiser = train_denoiser(
             run, name, tables[name], store, statistics, autoencoder, steps=count, initial=_initial(run, name)
         )

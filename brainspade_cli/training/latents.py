@@ -1,8 +1,9 @@
 """Latents of all label slices, encoded once: the denoisers then train at latent size alone.
 
-training/latents/<population>/mean.npy        float16 (rows, copies, channels, h, w): copy 0 is the slice as it is,
-training/latents/<population>/deviation.npy   the others are flipped and deformed before they are encoded
-training/latents/<population>/index.json      what they were made of; written last
+training/latents/<population>/mean.npy         float16 (rows, copies, channels, h, w): copy 0 is the slice as it is,
+training/latents/<population>/deviation.npy    the others are flipped and deformed before they are encoded
+training/latents/<population>/conditions.npy   float32 (rows, copies, 3), for a copy may hold its tumour in another brain
+training/latents/<population>/index.json       what they were made of; written last
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from torch import Tensor
 from brainspade_cli.bundle_config import LatentStatistics
 from brainspade_cli.files import write_json
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
+from brainspade_cli.networks.label_denoiser import CONDITIONS
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.batches import LabelTable
 from brainspade_cli.training.checkpoints import newest_checkpoint
-from brainspade_cli.training.deform import draw_affine, warp_maps
+from brainspade_cli.training.deform import draw_affine, draw_elastic, warp_maps
 from brainspade_cli.training.loop import step_generator
 from brainspade_cli.training.run import Run
+from brainspade_cli.training.transplant import draw_hosts, transplant
 
 ENCODED_TOGETHER = 8
 STATISTICS_ROWS = 256
@@ -33,10 +36,14 @@ STATISTICS_ROWS = 256
 
 @dataclass(frozen=True)
 class LatentStore:
-    """Posteriors of every row of a label table, memory-mapped: mean and deviation, (rows, copies, C, h, w)."""
+    """Posteriors of every row of a label table, memory-mapped: mean and deviation, (rows, copies, C, h, w).
+
+    `conditions` (rows, copies, 3) are what a denoiser is told of each.
+    """
 
     mean: NDArray[np.float16]
     deviation: NDArray[np.float16]
+    conditions: NDArray[np.float32]
 
     @property
     def copies(self) -> int:
@@ -48,6 +55,10 @@ class LatentStore:
         index = (rows.numpy(), copies.numpy())
         mean = torch.from_numpy(self.mean[index].astype(np.float32))
         return mean + torch.from_numpy(self.deviation[index].astype(np.float32)) * noise
+
+    def told(self, rows: Tensor, copies: Tensor) -> Tensor:
+        """Conditions (B, 3) of the given rows and copies."""
+        return torch.from_numpy(self.conditions[rows.numpy(), copies.numpy()])
 
 
 @torch.no_grad()
@@ -70,30 +81,38 @@ def latent_statistics(run: Run, autoencoder: LabelAutoencoder, table: LabelTable
     return LatentStatistics(mean=tuple(average.tolist()), std=tuple(spread.tolist()))
 
 
-def open_latents(run: Run, autoencoder: LabelAutoencoder, table: LabelTable, population: str) -> LatentStore:
-    """The latents of a label table; encoded now, unless they are there from the same autoencoder and slices."""
+def open_latents(
+    run: Run, autoencoder: LabelAutoencoder, table: LabelTable, everything: LabelTable, population: str
+) -> LatentStore:
+    """The latents of a label table; encoded now, unless they are there from the same autoencoder and slices.
+
+    `everything`, the labelled slices of all populations, has the brains that tumours are moved to.
+    """
     folder = run.out / "training" / "latents" / population
-    wanted = _index(run, table)
+    wanted = _index(run, table, everything)
     if _read_index(folder) != wanted:
         run.machine.wait()
-        _encode_all(run, autoencoder, table, folder)
+        _encode_all(run, autoencoder, table, everything, folder)
         run.machine.wait()
         if run.machine.is_main:
             write_json(folder / "index.json", wanted)
     return LatentStore(
         mean=np.load(folder / "mean.npy", mmap_mode="r", allow_pickle=False),
         deviation=np.load(folder / "deviation.npy", mmap_mode="r", allow_pickle=False),
+        conditions=np.load(folder / "conditions.npy", allow_pickle=False),
     )
 
 
 @torch.no_grad()
-def _encode_all(run: Run, autoencoder: LabelAutoencoder, table: LabelTable, folder: Path) -> None:
+def _encode_all(
+    run: Run, autoencoder: LabelAutoencoder, table: LabelTable, everything: LabelTable, folder: Path
+) -> None:
     """Encode every row in every copy; processes take turns. A batch's deformations follow from its first row alone."""
     settings, machine = run.preset.labels, run.machine
     copies = 1 + settings.latent_copies
     batches = torch.arange(len(table)).split(ENCODED_TOGETHER)
     with run.reporter.progress(f"encoding {folder.name} labels", len(batches)) as advance:
-        stores: tuple[NDArray[np.float16], ...] = ()
+        stores: tuple[NDArray[Any], ...] = ()
         for number, rows in enumerate(batches):
             if number % machine.processes != machine.rank and stores:
                 continue
@@ -108,24 +127,51 @@ def _encode_all(run: Run, autoencoder: LabelAutoencoder, table: LabelTable, fold
                     shift=settings.affine_shift,
                     flip=settings.flip,
                 )
-                encoded = _encode(run, autoencoder, maps if copy == 0 else warp_maps(maps, affine))
+                elastic = draw_elastic(len(rows), generator, shift=settings.elastic_shift)
+                version, told = maps, table.conditions[rows]
+                if copy > 0:
+                    moved, told = _with_moved_tumours(run, table, everything, rows, maps, generator)
+                    version = warp_maps(moved, affine, elastic if settings.elastic_shift > 0 else None)
+                encoded = _encode(run, autoencoder, version)
                 if not stores:
-                    stores = _create(run, folder, (len(table), copies, *encoded[0].shape[1:]))
-                for store, values in zip(stores, encoded, strict=True):
-                    store[rows.numpy(), copy] = values.cpu().numpy().astype(np.float16)
+                    stores = _create(run, folder, (len(table), copies), encoded[0].shape[1:])
+                for store, values in zip(stores, (*encoded, told), strict=True):
+                    store[rows.numpy(), copy] = values.cpu().numpy().astype(store.dtype)
             advance(machine.processes)
 
 
-def _create(run: Run, folder: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.float16], ...]:
-    """Open the two arrays for writing; the main process makes them, without an index until they are whole."""
-    paths = (folder / "mean.npy", folder / "deviation.npy")
+def _with_moved_tumours(
+    run: Run, table: LabelTable, everything: LabelTable, rows: Tensor, maps: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Maps and conditions of the rows, the preset's share of those with a tumour in another person's brain."""
+    told = table.conditions[rows].clone()
+    chosen = (told[:, 1] > 0) & (torch.rand(len(rows), generator=generator) < run.preset.labels.moved_tumours)
+    hosts = draw_hosts(table, everything, rows, generator)
+    places = torch.nonzero(chosen & (hosts >= 0)).flatten()
+    if not len(places):
+        return maps, told
+    moved, loads = transplant(maps[places], everything.maps(hosts[places]).to(maps.device))
+    kept = (loads > 0).cpu()
+    maps = maps.clone()
+    maps[places[kept]] = moved[kept]
+    told[places[kept], 2] = loads[kept].cpu().float()
+    return maps, told
+
+
+def _create(run: Run, folder: Path, rows: tuple[int, int], latent: tuple[int, ...]) -> tuple[NDArray[Any], ...]:
+    """Open the three arrays for writing; the main process makes them, without an index until they are whole."""
+    kinds: dict[str, tuple[type, tuple[int, ...]]] = {
+        "mean": (np.float16, latent),
+        "deviation": (np.float16, latent),
+        "conditions": (np.float32, (CONDITIONS,)),
+    }
     if run.machine.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "index.json").unlink(missing_ok=True)
-        for path in paths:
-            np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape).flush()
+        for name, (dtype, shape) in kinds.items():
+            np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(*rows, *shape)).flush()
     run.machine.wait()
-    return tuple(np.lib.format.open_memmap(path, mode="r+") for path in paths)
+    return tuple(np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+") for name in kinds)
 
 
 def _encode(run: Run, autoencoder: LabelAutoencoder, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +181,7 @@ def _encode(run: Run, autoencoder: LabelAutoencoder, maps: Tensor) -> tuple[Tens
     return mean.float(), torch.exp(0.5 * log_variance.float())
 
 
-def _index(run: Run, table: LabelTable) -> dict[str, Any]:
+def _index(run: Run, table: LabelTable, everything: LabelTable) -> dict[str, Any]:
     """Everything that the latents depend on."""
     found = newest_checkpoint(run.folder(AUTOENCODER))
     assert found is not None, "latents are encoded after the autoencoder has been trained"
@@ -144,9 +190,21 @@ def _index(run: Run, table: LabelTable) -> dict[str, Any]:
         "autoencoder": found[1]["sha256"],
         "seed": run.seed,
         "copies": settings.latent_copies,
-        "deformation": [settings.affine_scale, settings.affine_degrees, settings.affine_shift, settings.flip],
-        "scans": [[record.name, record.slices, record.fingerprint] for record in table.records],
+        "deformation": [
+            settings.affine_scale,
+            settings.affine_degrees,
+            settings.affine_shift,
+            settings.flip,
+            settings.elastic_shift,
+        ],
+        "moved_tumours": settings.moved_tumours,
+        "scans": _scans(table),
+        "hosts": _scans(everything) if settings.moved_tumours > 0 else [],
     }
+
+
+def _scans(table: LabelTable) -> list[list[Any]]:
+    return [[record.name, record.slices, record.fingerprint] for record in table.records]
 
 
 def _read_index(folder: Path) -> Any:

@@ -114,6 +114,14 @@ def noise_l1(predicted: Tensor, noise: Tensor) -> Tensor:
     return F.l1_loss(predicted.float(), noise.float())
 
 
+def velocity_mse(predicted: Tensor, velocity: Tensor) -> Tensor:
+    """Mean squared difference between predicted and true velocity (Salimans and Ho 2022, appendix D).
+
+    Squared, for a sampler needs the mean of all velocities that may be; the absolute difference gives the median.
+    """
+    return F.mse_loss(predicted.float(), velocity.float())
+
+
 def ramp(ends: tuple[float, float], step: int, steps: int) -> float:
     """Weight at `step` of 0..steps-1 that runs linearly from the first of `ends` to the second (paper A.1)."""
     progress = min(max(step / max(steps - 1, 1), 0.0), 1.0)

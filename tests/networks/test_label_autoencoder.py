@@ -26,9 +26,11 @@ def random_maps(batch: int, height: int, width: int) -> torch.Tensor:
     return torch.softmax(3 * torch.randn(batch, CHANNELS, height, width, generator=generator), dim=1)
 
 
+@pytest.mark.parametrize("config", [TINY, replace(TINY, patch=2, channels=(8, 8))])
 @torch.no_grad()
-def test_latents_have_a_quarter_of_the_resolution_and_decoding_restores_it():
-    network = build()
+def test_latents_have_a_quarter_of_the_resolution_and_decoding_restores_it(config):
+    assert config.down_sampling == 4
+    network = build(config)
     mean, log_variance = network.encode(random_maps(1, 192, 256))
     assert mean.shape == log_variance.shape == (1, 3, 48, 64)
     assert network.decode(mean).shape == (1, CHANNELS, 192, 256)

@@ -115,6 +115,7 @@ def test_reconstruction_losses():
     assert losses.map_l1(logits, wrong).item() == pytest.approx(2 / 8)
     assert losses.image_l1(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), -3.0)).item() == 3
     assert losses.noise_l1(torch.ones(2, 3), torch.zeros(2, 3)).item() == 1
+    assert losses.velocity_mse(3 * torch.ones(2, 3), torch.ones(2, 3)).item() == 4
 
 
 def test_least_squares_losses_pull_scores_to_their_targets():
