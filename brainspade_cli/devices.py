@@ -15,14 +15,15 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 @dataclass(frozen=True)
 class Compute:
-    """A device, and whether the label denoiser runs on it under bfloat16 autocast ("bf16") or not ("fp32")."""
+    """A device, and the precision of the networks on it: "bf16" or "fp32"."""
 
     device: torch.device
     precision: str
 
-    def autocast(self) -> torch.autocast:
-        """Context for networks that may run in the chosen precision."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the networks' weights and features."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     @property
     def is_cpu(self) -> bool:

@@ -235,7 +235,7 @@ def presets() -> dict[str, Preset]:
         # the released code later went to as well.
         images=ImageTrainingConfig(
             classifier_steps=150,
-            steps=1100,
+            steps=6000,
             generator_rate=1e-3,
             discriminator_rate=5e-4,
             adversarial_weight=0.2,
@@ -249,7 +249,7 @@ def presets() -> dict[str, Preset]:
             ema_decay=0.998,
             bias_range=(0.0, 0.1),
             noise_range=(0.02, 0.08),
-            remap_probability=0.3,
+            remap_probability=0.4,
         ),
     )
     paper = Preset(

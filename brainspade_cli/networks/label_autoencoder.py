@@ -48,7 +48,11 @@ class LabelAutoencoder(nn.Module):
         return self.vae.quant_conv_mu(features), log_variance
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Logits (B, 8, H, W) of the PV maps for (unstandardised) latents (B, latent channels, H/4, W/4)."""
+        """Logits (B, 8, H, W) of the PV maps for (unstandardised) latents (B, latent channels, H/4, W/4).
+
+        Latents are brought to the precision of the weights.
+        """
+        latents = latents.to(self.vae.post_quant_conv.conv.weight.dtype)
         return F.pixel_shuffle(self.vae.decode(latents), self.patch)
 
     def decode_maps(self, latents: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Time-conditioned U-Net that predicts the noise in label latents (paper 2.2), told of position and lesion load."""
+"""Time-conditioned U-Net that denoises label latents (paper 2.2), told of position and lesion load."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ConditionEmbedding(nn.Module):
 
 
 class LabelDenoiser(nn.Module):
-    """Predicts the noise in standardised latents.
+    """Predicts the noise in standardised latents, or their velocity: what its training asked for.
 
     `config.patch` folds patch x patch latent pixels into channels before the U-Net and back after it: a latent pixel
     stands for 4 x 4 pixels of smooth maps, so the finest level of the U-Net costs much and adds little.
@@ -73,12 +73,14 @@ class LabelDenoiser(nn.Module):
         self.conditions = ConditionEmbedding(4 * config.channels[0])
 
     def forward(self, latents: Tensor, timesteps: Tensor, conditions: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Predicted noise (B, C, h, w) in standardised, noisy latents (B, C, h, w).
+        """Prediction (B, C, h, w) for standardised, noisy latents (B, C, h, w).
 
         `timesteps` (B,) integers from 0; `conditions` (B, CONDITIONS); `keep` (B,) bool, False for the learned null
-        condition, None for "all kept". h and w must be divisible by patch * 2 ** (levels - 1).
+        condition, None for "all kept". h and w must be divisible by patch * 2 ** (levels - 1). The U-Net may be of a
+        lower precision than the rest.
         """
-        embedding = self.conditions(conditions, keep)
-        folded = F.pixel_unshuffle(latents, self.patch)
+        precision = self.unet.conv_in.conv.weight.dtype
+        embedding = self.conditions(conditions, keep).to(precision)
+        folded = F.pixel_unshuffle(latents, self.patch).to(precision)
         predicted = self.unet(folded, timesteps=timesteps, class_labels=embedding)
         return F.pixel_shuffle(predicted, self.patch)

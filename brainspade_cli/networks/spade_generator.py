@@ -96,12 +96,14 @@ class SpadeGenerator(nn.Module):
     def forward(self, maps: Tensor, style: Tensor) -> Tensor:
         """Image (B, 1, H, W) on the z-scored scale, for PV maps (B, 8, H, W) in 0..1 and style codes (B, style_dim).
 
+        The last layer may be of a higher precision than the rest, to whose precision maps and style are brought.
         Raises ValueError where H or W cannot be halved once per up-sampling.
         """
         step = 2**self.halvings
         if maps.shape[-2] % step or maps.shape[-1] % step:
             raise ValueError(f"height and width must be multiples of {step}, not {tuple(maps.shape[-2:])}")
-        pyramid = [maps]
+        precision = self.base.conv.weight.dtype
+        pyramid, style = [maps.to(precision)], style.to(precision)
         for _ in range(self.halvings):
             pyramid.append(F.avg_pool2d(pyramid[-1], 2))
         features = self.base(pyramid[-1], style)
@@ -109,5 +111,5 @@ class SpadeGenerator(nn.Module):
             features = block(features, pyramid[level], style)
             if level > 0:
                 features = F.interpolate(features, scale_factor=2.0, mode="nearest")
-        image: Tensor = self.out(F.leaky_relu(features, 0.2))
+        image: Tensor = self.out(F.leaky_relu(features, 0.2).to(self.out.weight.dtype))
         return image

@@ -9,19 +9,25 @@ from itertools import groupby
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import BrainspadeError, WeightsError
 from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource
+from brainspade_cli.sampling.inference import open_generator
 from brainspade_cli.sampling.lanes import Lanes
-from brainspade_cli.sampling.plan import BLOCK, PairPlan
+from brainspade_cli.sampling.plan import BLOCK, WIDE_BLOCK, PairPlan
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.pool import StyleChoice, StylePool
 from brainspade_cli.weights import Bundle
 
 # Where at least half of a pixel is background, the image is background too.
 HALF = 128
+# What the networks paint as brain stays this far above the background's value.
+MARGIN = 0.01
+# An accelerator works on one block while a thread looks through the labels of another.
+ACCELERATOR_LANES = 2
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ def generate_pairs(
     """Yield the pairs `indices` (ascending), each a function of (weights, styles, plan, its index) alone.
 
     Labels come from `labels`, or from the bundle where that is None. A CPU makes a block in each of its lanes, as many
-    as it has threads, and paints image by image; an accelerator makes one block after the other. `batch_size` bounds
-    the memory this takes, None being "auto": the pairs in the making on a CPU, the images painted at once on an
+    as it has threads, and paints image by image; an accelerator makes larger blocks, and two at a time. `batch_size`
+    bounds the memory this takes, None being "auto": the pairs in the making on a CPU, the images painted at once on an
     accelerator, where the batch is halved, and `on_notice` told, when memory runs out all the same. Labels do not
     depend on it by a bit, nor do images on a CPU; those of an accelerator do by rounding.
 
@@ -63,20 +69,21 @@ def generate_pairs(
     source = generated or labels
     assert source is not None
     painter = Painter(bundle, compute, batch_size, on_notice)
+    size = BLOCK if compute.is_cpu else WIDE_BLOCK
 
-    def make(members: Sequence[int]) -> list[Pair]:
-        number = members[0] // BLOCK
-        draws = source.block(number)
-        choices = [styles.draw(plan.seed, number * BLOCK + place) for place in range(BLOCK)]
-        images = painter.paint_block(draws, choices, [index % BLOCK for index in members])
-        return [Pair(index, draws[index % BLOCK], images[index % BLOCK], choices[index % BLOCK]) for index in members]
+    def make(wanted: Sequence[int]) -> list[Pair]:
+        start = wanted[0] // size * size
+        members = range(start, start + size)
+        draws = source.draw(members)
+        choices = [styles.draw(plan.seed, index) for index in members]
+        images = painter.paint_block(draws, choices, [index - start for index in wanted])
+        return [
+            Pair(index, draws[index - start], images[index - start], choices[index - start]) for index in wanted
+        ]
 
-    blocks = (list(members) for _, members in groupby(indices, key=lambda index: index // BLOCK))
-    if not compute.is_cpu:
-        for members in blocks:
-            yield from make(members)
-        return
-    with Lanes(None if batch_size is None else batch_size // BLOCK) as lanes:
+    blocks = (list(wanted) for _, wanted in groupby(indices, key=lambda index: index // size))
+    count = ACCELERATOR_LANES if not compute.is_cpu else None if batch_size is None else batch_size // BLOCK
+    with Lanes(count) as lanes:
         try:
             for pairs in lanes.in_order(make, blocks):
                 yield from pairs
@@ -93,7 +100,7 @@ class Painter:
     ) -> None:
         self.compute = compute
         self.on_notice = on_notice
-        self.generator = bundle.network("spade_generator", compute.device)
+        self.generator = open_generator(bundle, compute)
         config = bundle.config.networks.generator
         self.batch = 1 if compute.is_cpu else batch_size or _affordable_batch(compute.device, max(config.widths[-2:]))
 
@@ -131,12 +138,14 @@ class Painter:
         device = self.compute.device
         fractions = torch.from_numpy(maps).to(device).float() / 255
         codes = torch.stack([choice.code for choice in choices]).to(device)
-        painted: NDArray[np.float32] = self.generator(fractions, codes).float()[:, 0].cpu().numpy()
-        if not np.isfinite(painted).all():
+        painted: Tensor = self.generator(fractions, codes)[:, 0]
+        if not painted.sum().isfinite():
             raise WeightsError("These weights painted images that are not numbers; use other weights.")
         # A brain value must not look like background.
-        brain = np.maximum(painted, np.float32(BACKGROUND_VALUE) + np.float32(0.01))
-        return np.where(maps[:, BACKGROUND] >= HALF, np.float32(BACKGROUND_VALUE), brain)
+        brain = painted.clamp_min(BACKGROUND_VALUE + MARGIN)
+        outside = 255 * fractions[:, BACKGROUND] >= HALF - 0.5
+        images: NDArray[np.float32] = torch.where(outside, BACKGROUND_VALUE, brain).cpu().numpy()
+        return images
 
     def _halve(self, error: Exception) -> None:
         if self.batch == 1:

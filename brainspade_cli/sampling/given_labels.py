@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -18,11 +17,12 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, ScanError
 from brainspade_cli.files import sha256
 from brainspade_cli.geometry import MIN_BRAIN_FRACTION, MIN_TUMOUR_PIXELS, SLICE_SHAPE
+from brainspade_cli.nifti import NiftiError, open_nifti
 from brainspade_cli.preparing.partial_volumes import quantise
-from brainspade_cli.preparing.volumes import read_maps, read_volume
+from brainspade_cli.preparing.volumes import MAX_SIDE, centre_of, read_maps, read_volume
+from brainspade_cli.reading import require_plain
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.sampling.label_checks import lesion_pixels
-from brainspade_cli.sampling.plan import BLOCK
 from brainspade_cli.styles.channels import is_nifti
 
 SUM_TOLERANCE = 0.02
@@ -83,9 +83,9 @@ class GivenLabels:
         """Number of label slices."""
         return len(self._places)
 
-    def block(self, number: int) -> list[LabelDraw]:
-        """The `BLOCK` labels of a block."""
-        return [self._label(index % self.count) for index in range(number * BLOCK, (number + 1) * BLOCK)]
+    def draw(self, members: range) -> list[LabelDraw]:
+        """The labels of these pairs."""
+        return [self._label(index % self.count) for index in members]
 
     def _label(self, place: int) -> LabelDraw:
         path, k = self._places[place]
@@ -112,7 +112,7 @@ def frame(file: LabelFile, k: int) -> NDArray[np.float32]:
     if plane.shape[1:] == SLICE_SHAPE and np.allclose(file.spacing, 1.0, atol=0.01):
         return plane
     spacing = np.array(file.spacing)
-    centre = np.argwhere(file.brain()).mean(axis=0)[:2] * spacing
+    centre = centre_of(file.brain())[:2] * spacing
     # Whole millimetres, so that a map that is at 1 mm already is moved and not smoothed.
     corner = np.round(centre - (np.array(SLICE_SHAPE) - 1) / 2)
     moved = np.stack(
@@ -129,10 +129,10 @@ def frame(file: LabelFile, k: int) -> NDArray[np.float32]:
 
 def _read_nifti(path: Path) -> LabelFile:
     try:
-        dimensions = len(nib.load(path).shape)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise ScanError(f"{path} is not a NIfTI file that can be read; give a .nii or .nii.gz file.") from error
-    if dimensions == 4:
+        shape = open_nifti(path).shape
+    except NiftiError as error:
+        raise ScanError(f"{path} {error}.") from error
+    if len(shape) == 4 and shape[3] > 1:
         maps, affine = read_maps(path)
         data: NDArray[np.uint8] | NDArray[np.float32] = _checked_maps(path, maps)
     else:
@@ -145,13 +145,33 @@ def _read_nifti(path: Path) -> LabelFile:
 
 def _read_npz(path: Path) -> LabelFile:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = [archive[name] for name in archive.files]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as a plain .npz file ({error}).") from error
-    if len(arrays) != 1 or arrays[0].ndim != 3 or len(arrays[0]) != CHANNELS or arrays[0].dtype.kind not in "uif":
-        raise InputError(f"{path} must hold one array of PV maps, ({CHANNELS}, X, Y), channels first.")
-    return LabelFile(path, _checked_maps(path, np.moveaxis(arrays[0], 0, -1)[:, :, None]), (1.0, 1.0), (0.0,))
+        require_plain(path)
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+            shape, dtype = _npy_header(archive, members[0]) if len(members) == 1 else ((), np.dtype("V"))
+            if len(shape) != 3 or shape[0] != CHANNELS or not 1 <= min(shape) <= max(shape) <= MAX_SIDE:
+                members = []
+            if not members or dtype.kind not in "uif":
+                raise InputError(f"{path} must hold one array of PV maps, ({CHANNELS}, X, Y), channels first.")
+            with archive.open(members[0]) as member:
+                array = np.lib.format.read_array(member, allow_pickle=False)
+    except InputError:
+        raise
+    except Exception as error:  # zipfile, its four decompressors and NumPy's parser have no common family
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} cannot be read as a plain .npz file ({reason}); make it anew.") from error
+    return LabelFile(path, _checked_maps(path, np.moveaxis(array, 0, -1)[:, :, None]), (1.0, 1.0), (0.0,))
+
+
+def _npy_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that a member claims to have, before it is read."""
+    with archive.open(name) as member:
+        version = np.lib.format.read_magic(member)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+    return shape, dtype
 
 
 def _checked_maps(path: Path, maps: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float32]:
@@ -159,11 +179,13 @@ def _checked_maps(path: Path, maps: NDArray[np.floating] | NDArray[np.integer]) 
     if maps.shape[-1] != CHANNELS:
         raise InputError(f"{path} has {maps.shape[-1]} PV maps; there must be {CHANNELS}: {_table()}.")
     values = maps.astype(np.float32)
+    if not np.isfinite(values).all() or np.abs(values).max() > 256:
+        raise InputError(f"{path} holds PV maps with values that are no shares; they run from 0 to 1, or to 255.")
     total = values.sum(axis=-1)
     # Integers out of 255, as this project and others store PV maps.
     if total.min() > 1 + SUM_TOLERANCE and np.allclose(total, 255, atol=255 * SUM_TOLERANCE):
         values, total = values / np.float32(255), total / 255
-    if not np.isfinite(values).all() or values.min() < -1e-3 or not np.allclose(total, 1, atol=SUM_TOLERANCE):
+    if values.min() < -1e-3 or not np.allclose(total, 1, atol=SUM_TOLERANCE):
         raise InputError(
             f"{path} holds PV maps that do not sum to 1 ({total.min():.3g} to {total.max():.3g}); "
             "background must be a map of its own."
@@ -176,8 +198,8 @@ def _checked_labels(path: Path, data: NDArray[np.float32]) -> NDArray[np.uint8]:
     """A label map (X, Y, Z) as uint8 channel numbers; raises InputError for other values."""
     values = np.unique(data)
     if not np.isin(values, np.arange(CHANNELS)).all():
-        odd = [f"{value:g}" for value in values if value not in range(CHANNELS)]
-        raise InputError(f"{path} holds the values {', '.join(odd[:8])}, which are no labels here; use {_table()}.")
+        odd = [f"{value:g}" for value in values[~np.isin(values, np.arange(CHANNELS))][:8]]
+        raise InputError(f"{path} holds the values {', '.join(odd)}, which are no labels here; use {_table()}.")
     return data.astype(np.uint8)
 
 

@@ -18,12 +18,15 @@ from brainspade_cli.devices import Compute
 from brainspade_cli.diffusion import LATENT_LIMIT, NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
-from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
-from brainspade_cli.preparing.partial_volumes import quantise
-from brainspade_cli.sampling.label_checks import crumbs, label_problems, lesion_pixels
-from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
+from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
+from brainspade_cli.sampling.label_checks import crumbs, label_problems
+from brainspade_cli.sampling.label_maps import to_maps, without_lesions
+from brainspade_cli.sampling.plan import MAX_ATTEMPTS, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.weights import Bundle
+
+# Failed labels are drawn again in batches of this many: few fail, and a whole block for one would be seven for nothing.
+REDRAWN_TOGETHER = 2
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ class LabelDraw:
 
 
 class LabelSource(Protocol):
-    """Whatever yields the labels of block b, which are those of pairs b * BLOCK to (b + 1) * BLOCK - 1."""
+    """Whatever yields the labels of a block of pairs."""
 
-    def block(self, number: int) -> list[LabelDraw]:
-        """The `BLOCK` labels of a block; the same ones at every call, from any thread."""
+    def draw(self, members: range) -> list[LabelDraw]:
+        """The labels of the pairs of a whole block; the same ones at every call, from any thread."""
         ...
 
 
@@ -69,10 +72,8 @@ class GeneratedLabels:
         self.stopping = threading.Event()
         self.plan = plan
         self.compute = compute
-        self.denoiser = bundle.network(f"denoiser_{plan.population}", compute.device)
-        autoencoder = bundle.network("label_autoencoder", compute.device)
-        assert isinstance(autoencoder, LabelAutoencoder)
-        self.autoencoder = autoencoder
+        self.denoiser = open_denoiser(bundle, plan.population, compute)
+        self.autoencoder = open_autoencoder(bundle, compute)
         self.table = bundle.conditions(plan.population)
         statistics = bundle.latent()
         self.mean = torch.tensor(statistics.mean, device=compute.device).view(1, -1, 1, 1)
@@ -81,23 +82,23 @@ class GeneratedLabels:
         down_sampling = bundle.config.networks.autoencoder.down_sampling
         self.latent_shape = (len(statistics.mean), *(side // down_sampling for side in SLICE_SHAPE))
 
-    def block(self, number: int) -> list[LabelDraw]:
-        """The `BLOCK` labels of a block. Those that fail their checks are drawn again, up to `MAX_ATTEMPTS` times.
+    def draw(self, members: range) -> list[LabelDraw]:
+        """The labels of a block. Those that fail their checks are drawn again, up to `MAX_ATTEMPTS` times.
 
-        A round of redrawing fills a whole block with further attempts at the failed ones, for fewer would be other
-        shapes to the networks. The first attempt that passes is kept; where none does, the one with fewest problems.
+        The first attempt that passes is kept; where none does, the one with fewest problems. How many networks see at
+        once is fixed for the first attempts, and for all later ones: other shapes would give other last bits.
         """
-        members = range(number * BLOCK, (number + 1) * BLOCK)
-        best: dict[int, LabelDraw] = {}
-        tried = 0
-        while failed := [index for index in members if index not in best or best[index].problems]:
-            if tried == MAX_ATTEMPTS:
-                break
-            attempts = range(tried, min(tried + BLOCK // len(failed), MAX_ATTEMPTS))
-            for draw, request in self._draw([_Request(i, attempt) for attempt in attempts for i in failed]):
-                known = best.get(request.index)
-                if known is None or len(draw.problems) < len(known.problems):
-                    best[request.index] = draw
+        first = self._denoise([_Request(index, 0) for index in members], len(members))
+        best = {request.index: draw for draw, request in first}
+        tried = 1
+        while tried < MAX_ATTEMPTS and (failed := [index for index, draw in best.items() if draw.problems]):
+            # Where fewer failed than fit, the rest of the batch is used for attempts further on.
+            attempts = range(tried, min(tried + max(1, REDRAWN_TOGETHER // len(failed)), MAX_ATTEMPTS))
+            again = [_Request(index, attempt) for attempt in attempts for index in failed]
+            for start in range(0, len(again), REDRAWN_TOGETHER):
+                for draw, request in self._denoise(again[start : start + REDRAWN_TOGETHER], REDRAWN_TOGETHER):
+                    if len(draw.problems) < len(best[request.index].problems):
+                        best[request.index] = draw
             tried = attempts.stop
         if empty := [index for index, draw in best.items() if not draw.label.any()]:
             raise WeightsError(
@@ -110,9 +111,9 @@ class GeneratedLabels:
         self.stopping.set()
 
     @torch.inference_mode()
-    def _draw(self, requests: Sequence[_Request]) -> list[tuple[LabelDraw, _Request]]:
-        """One label for each of 1 to `BLOCK` requests, through networks that see `BLOCK` latents in any case."""
-        padded = [*requests, *[requests[-1]] * (BLOCK - len(requests))]
+    def _denoise(self, requests: Sequence[_Request], together: int) -> list[tuple[LabelDraw, _Request]]:
+        """One label for each of 1 to `together` requests, through a denoiser that sees `together` latents in any case."""
+        padded = [*requests, *[requests[-1]] * (together - len(requests))]
         seed = self.plan.seed
         conditions = [self._condition(request) for request in padded]
         noise = [
@@ -130,45 +131,51 @@ class GeneratedLabels:
             generators=[torch_generator(seed, Stream.SAMPLER, item.index, item.attempt) for item in padded],
             limit=LATENT_LIMIT,
         )
-        logits = self._decode(latents * self.std + self.mean, len(requests))
-        return [
-            (self._label(logits[place], conditions[place], request), request) for place, request in enumerate(requests)
-        ]
+        logits = self._decode((latents * self.std + self.mean)[: len(requests)])
+        if not logits.sum(dtype=torch.float32).isfinite():
+            raise WeightsError(
+                "These weights gave labels that are not numbers; try --precision fp32, or other weights."
+            )
+        return list(zip(self._label(logits, conditions, requests), requests, strict=True))
 
-    def _decode(self, latents: Tensor, wanted: int) -> Tensor:
-        """Logits (at least `wanted`, 8, 192, 256) on the CPU: one latent at a time there, a whole block elsewhere."""
-        if self.compute.is_cpu:
-            return torch.cat([self.autoencoder.decode(latents[k : k + 1]).float() for k in range(wanted)])
-        return self.autoencoder.decode(latents).float().cpu()
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Logits (B, 8, 192, 256); on a CPU one latent at a time, for then B changes no bit of them."""
+        parts = latents.split(1 if self.compute.is_cpu else len(latents))
+        return torch.cat([self.autoencoder.decode(part) for part in parts])
 
     def _condition(self, request: _Request) -> tuple[float, float, float]:
         rng = generator(self.plan.seed, Stream.LABEL_CONDITION, request.index, request.attempt)
         return draw_condition(self.table, self.plan.wants_lesion(request.index), rng)
 
-    def _label(self, logits: Tensor, condition: tuple[float, float, float], request: _Request) -> LabelDraw:
-        lesion = self.plan.wants_lesion(request.index)
-        if not torch.isfinite(logits).all():
-            raise WeightsError(
-                "These weights gave labels that are not numbers; try --precision fp32, or other weights."
-            )
+    def _label(
+        self, logits: Tensor, conditions: Sequence[tuple[float, float, float]], requests: Sequence[_Request]
+    ) -> list[LabelDraw]:
         if not self.plan.tumour:
-            logits = _without_lesions(logits)
-        maps, label = _to_maps(logits)
-        problems = label_problems(label, lesion)
-        if not lesion and lesion_pixels(label):
-            # A few stray pixels, or what is left after every attempt: a label without a lesion holds none.
-            maps, label = _to_maps(_without_lesions(logits))
+            logits = without_lesions(logits)
+        fractions, channels = to_maps(logits)
+        maps, labels = fractions.cpu().numpy(), channels.cpu().numpy()
+        draws = []
+        for place, request in enumerate(requests):
+            lesion, label = self.plan.wants_lesion(request.index), labels[place]
             problems = label_problems(label, lesion)
-        loose = crumbs(label)
-        maps[:, loose], maps[BACKGROUND, loose], label[loose] = 0, 255, BACKGROUND
-        return LabelDraw(
-            maps=maps,
-            label=label,
-            position_mm=GRID_ORIGIN[2] + condition[0] * (GRID_SHAPE[2] - 1),
-            lesion=lesion,
-            attempts=request.attempt + 1,
-            problems=problems,
-        )
+            if not lesion and np.isin(label, LESIONS).any():
+                # A few stray pixels, or what is left after every attempt: a label without a lesion holds none.
+                healthy, channels = to_maps(without_lesions(logits[place : place + 1]))
+                maps[place], label = healthy[0].cpu().numpy(), channels[0].cpu().numpy()
+                problems = label_problems(label, lesion)
+            loose = crumbs(label)
+            maps[place][:, loose], maps[place][BACKGROUND, loose], label[loose] = 0, 255, BACKGROUND
+            draws.append(
+                LabelDraw(
+                    maps=maps[place],
+                    label=label,
+                    position_mm=GRID_ORIGIN[2] + conditions[place][0] * (GRID_SHAPE[2] - 1),
+                    lesion=lesion,
+                    attempts=request.attempt + 1,
+                    problems=problems,
+                )
+            )
+        return draws
 
 
 class StoppedError(Exception):
@@ -176,23 +183,22 @@ class StoppedError(Exception):
 
 
 class _Guided:
-    """The noise that the denoiser predicts under `conditions` (BLOCK, 3), with classifier-free guidance."""
+    """What the denoiser predicts under `conditions` (B, 3), with classifier-free guidance."""
 
     def __init__(self, labels: GeneratedLabels, conditions: Tensor) -> None:
         self.labels = labels
         self.conditions = conditions
 
     def __call__(self, latents: Tensor, timesteps: Tensor) -> Tensor:
-        """What the denoiser predicts of latents (BLOCK, C, h, w) at timesteps (BLOCK,)."""
+        """What the denoiser predicts of latents (B, C, h, w) at timesteps (B,)."""
         if self.labels.stopping.is_set():
             raise StoppedError
         denoiser, guidance = self.labels.denoiser, self.labels.plan.guidance
-        with self.labels.compute.autocast():
-            if guidance == 1:
-                only: Tensor = denoiser(latents, timesteps, self.conditions)
-                return only.float()
-            keep = torch.arange(2 * len(latents), device=latents.device) < len(latents)
-            both = denoiser(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), self.conditions.repeat(2, 1), keep)
+        if guidance == 1:
+            only: Tensor = denoiser(latents, timesteps, self.conditions)
+            return only.float()
+        keep = torch.arange(2 * len(latents), device=latents.device) < len(latents)
+        both = denoiser(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), self.conditions.repeat(2, 1), keep)
         told, untold = both.float().chunk(2)
         return untold + guidance * (told - untold)
 
@@ -226,16 +232,3 @@ def require_kind(table: ConditionTable, lesion: bool) -> None:
             f"These weights were trained on no slices {'with' if lesion else 'without'} a lesion; "
             f"{'leave out --tumour' if lesion else 'ask for a tumour in every slice'} or use other weights."
         )
-
-
-def _without_lesions(logits: Tensor) -> Tensor:
-    """Logits (8, X, Y) in which the next likely tissue takes a lesion's place."""
-    healthy = logits.clone()
-    healthy[list(LESIONS)] = -torch.inf
-    return healthy
-
-
-def _to_maps(logits: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """PV maps (8, X, Y) summing to 255 and their argmax (X, Y): of the integers, so that label and maps agree."""
-    maps = quantise(torch.softmax(logits, dim=0).numpy())
-    return maps, maps.argmax(axis=0).astype(np.uint8)

@@ -8,8 +8,10 @@ from fractions import Fraction
 from brainspade_cli.errors import InputError
 
 # Labels are denoised in blocks of this many. The networks then always see the same shapes, so that neither batch size,
-# shards nor interruptions change a bit of a label. Part of what a seed means.
+# shards nor interruptions change a bit of a label. Part of what a seed means. An accelerator needs larger blocks to be
+# busy; between it and a CPU labels agree to rounding in any case.
 BLOCK = 8
+WIDE_BLOCK = 64
 # Attempts at a label that fails its checks, the first one included.
 MAX_ATTEMPTS = 5
 

@@ -29,7 +29,7 @@ from brainspade_cli.styles.pool import StylePool, load_styles
 from brainspade_cli.weights import Bundle, open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
-PAIRS_VERSION = 1
+PAIRS_VERSION = 2
 PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
 
 

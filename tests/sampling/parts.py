@@ -20,7 +20,6 @@ from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder
 from brainspade_cli.presets import preset
 from brainspade_cli.sampling.label_blocks import LabelDraw
-from brainspade_cli.sampling.plan import BLOCK
 from brainspade_cli.styles.intensities import intensity_scale
 from brainspade_cli.styles.pool import StylePool, StyleSource
 from brainspade_cli.weights import Bundle
@@ -86,11 +85,11 @@ class EllipseLabels:
 
     asked: int = 0
 
-    def block(self, number: int) -> list[LabelDraw]:
+    def draw(self, members: range) -> list[LabelDraw]:
         """The labels of a block."""
         self.asked += 1
-        labels = [ellipse_label(shift=(number * BLOCK + place) % 7) for place in range(BLOCK)]
-        return [LabelDraw(one_hot_maps(label), label, float(number), lesion=False) for label in labels]
+        labels = [ellipse_label(shift=index % 7) for index in members]
+        return [LabelDraw(one_hot_maps(label), label, float(members[0]), lesion=False) for label in labels]
 
 
 def quiet() -> Reporter:

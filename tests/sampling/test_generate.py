@@ -123,7 +123,7 @@ def test_only_wanted_images_are_painted_on_a_cpu(bundle: Bundle, monkeypatch: py
 def test_batches_halve_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     notices: list[str] = []
     painter = Painter(bundle, Compute(torch.device("cpu"), "fp32"), None, notices.append)
-    draws = EllipseLabels().block(0)
+    draws = EllipseLabels().draw(range(BLOCK))
     choices = [POOL.draw(0, place) for place in range(BLOCK)]
     whole = painter.paint_block(draws, choices, range(BLOCK))
     paint = Painter._paint
@@ -149,18 +149,18 @@ def test_batches_halve_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.
 
 
 def test_leaving_the_iterator_early_ends_the_work(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    block, ended = label_blocks.GeneratedLabels.block, []
+    draw, ended = label_blocks.GeneratedLabels.draw, []
 
-    def quick_first(self: label_blocks.GeneratedLabels, number: int) -> list[label_blocks.LabelDraw]:
-        if number == 0:
-            return EllipseLabels().block(0)
+    def quick_first(self: label_blocks.GeneratedLabels, members: range) -> list[label_blocks.LabelDraw]:
+        if members[0] == 0:
+            return EllipseLabels().draw(members)
         try:
-            return block(self, number)
+            return draw(self, members)
         except label_blocks.StoppedError:
-            ended.append(number)
+            ended.append(members[0] // BLOCK)
             raise
 
-    monkeypatch.setattr(label_blocks.GeneratedLabels, "block", quick_first)
+    monkeypatch.setattr(label_blocks.GeneratedLabels, "draw", quick_first)
     plan = PairPlan(sampler="ancestral", steps=1000)
     compute = Compute(torch.device("cpu"), "fp32")
     pairs = generate_pairs(bundle, POOL, plan, range(3 * BLOCK), compute=compute)

@@ -23,6 +23,10 @@ from tests.sampling.parts import CONDITIONS, ellipse_label, one_hot_maps, tiny_b
 CPU = Compute(torch.device("cpu"), "fp32")
 
 
+def block(number: int) -> range:
+    return range(number * BLOCK, (number + 1) * BLOCK)
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("weights"))
@@ -53,32 +57,32 @@ def labels_with(bundle: Bundle, decoder: Decoder, plan: PairPlan) -> GeneratedLa
 def test_only_what_failed_is_drawn_again_and_keeps_its_place(bundle: Bundle) -> None:
     good, patchy = Decoder(), Decoder(fails=frozenset({2, 5, 8}))
     plan = PairPlan(steps=2)
-    first = labels_with(bundle, good, plan).block(3)
-    second = labels_with(bundle, patchy, plan).block(3)
+    first = labels_with(bundle, good, plan).draw(block(3))
+    second = labels_with(bundle, patchy, plan).draw(block(3))
     assert [draw.attempts for draw in first] == [1] * BLOCK
     assert len(good.calls) == BLOCK
-    # Members 2 and 5 fail; the next block tries both four times more, and member 2 fails once again.
+    # Members 2 and 5 fail; both are tried once more, and member 2, which fails again, in two further attempts at once.
     assert [draw.attempts for draw in second] == [1, 1, 3, 1, 1, 2, 1, 1]
-    assert len(patchy.calls) == 2 * BLOCK
+    assert len(patchy.calls) == BLOCK + 2 + 2
     assert all(draw.problems == () for draw in second)
     # Attempts differ in their noise, and what did not fail is what it was.
     assert all(torch.equal(a, b) for a, b in zip(good.calls, patchy.calls[:BLOCK], strict=True))
-    assert len({call.sum().item() for call in patchy.calls}) == 2 * BLOCK
+    assert len({call.sum().item() for call in patchy.calls}) == BLOCK + 2 + 2
 
 
 def test_a_label_that_fails_every_time_is_kept_and_says_why(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ("it looks odd",))
-    draws = labels_with(bundle, Decoder(), PairPlan(steps=1)).block(0)
+    draws = labels_with(bundle, Decoder(), PairPlan(steps=1)).draw(block(0))
     assert all(draw.attempts == MAX_ATTEMPTS and draw.problems == ("it looks odd",) for draw in draws)
 
 
 def test_weights_that_draw_no_brain_at_all_are_refused(bundle: Bundle) -> None:
     with pytest.raises(WeightsError, match="drew no brain for pair 0"):
-        labels_with(bundle, Decoder(fails=frozenset(range(100))), PairPlan(steps=1)).block(0)
+        labels_with(bundle, Decoder(fails=frozenset(range(100))), PairPlan(steps=1)).draw(block(0))
 
 
 def test_stray_lesion_pixels_give_way_to_tissue(bundle: Bundle) -> None:
-    draws = labels_with(bundle, Decoder(stray=True), PairPlan(steps=1)).block(0)
+    draws = labels_with(bundle, Decoder(stray=True), PairPlan(steps=1)).draw(block(0))
     assert all(lesion_pixels(draw.label) == 0 and draw.problems == () for draw in draws)
     assert all(draw.maps[list(LESIONS)].max() == 0 and (draw.maps.sum(axis=0) == 255).all() for draw in draws)
 
@@ -87,7 +91,7 @@ def test_maps_are_bytes_that_sum_to_255_and_label_is_their_argmax(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
-    draws = GeneratedLabels(bundle, PairPlan(tumour=True, tumour_fraction=0.5, steps=2), CPU).block(1)
+    draws = GeneratedLabels(bundle, PairPlan(tumour=True, tumour_fraction=0.5, steps=2), CPU).draw(block(1))
     assert [draw.lesion for draw in draws] == [False, True] * 4
     for draw in draws:
         assert draw.maps.dtype == np.uint8
@@ -101,11 +105,11 @@ def test_maps_are_bytes_that_sum_to_255_and_label_is_their_argmax(
 @pytest.mark.parametrize("changes", [{"guidance": 2.0}, {"seed": 1}, {"steps": 3}, {"sampler": "ancestral"}])
 def test_settings_reach_the_labels(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]) -> None:
     monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
-    plain = GeneratedLabels(bundle, PairPlan(steps=2), CPU).block(0)
+    plain = GeneratedLabels(bundle, PairPlan(steps=2), CPU).draw(block(0))
     other = GeneratedLabels(bundle, PairPlan(**{"steps": 2, **changes}), CPU)  # type: ignore[arg-type]
-    changed = other.block(0)
+    changed = other.draw(block(0))
     assert not (plain[0].maps == changed[0].maps).all()
-    assert all((a.maps == b.maps).all() for a, b in zip(changed, other.block(0), strict=True))
+    assert all((a.maps == b.maps).all() for a, b in zip(changed, other.draw(block(0)), strict=True))
 
 
 @given(st.integers(0, 2**32), st.booleans())
@@ -132,11 +136,11 @@ def test_a_table_without_the_kind_is_refused() -> None:
 
 def test_unknown_sampler_and_labels_that_are_not_numbers_are_said(bundle: Bundle) -> None:
     with pytest.raises(InputError, match="no sampler 'euler'"):
-        GeneratedLabels(bundle, PairPlan(sampler="euler"), CPU).block(0)
+        GeneratedLabels(bundle, PairPlan(sampler="euler"), CPU).draw(block(0))
     broken = Decoder()
     broken.decode = lambda latents: torch.full((1, 8, 192, 256), torch.nan)  # type: ignore[method-assign]
     with pytest.raises(WeightsError, match="not numbers"):
-        labels_with(bundle, broken, PairPlan(steps=1)).block(0)
+        labels_with(bundle, broken, PairPlan(steps=1)).draw(block(0))
 
 
 def test_a_bundle_without_the_denoiser_says_how_to_train_it(bundle: Bundle) -> None:

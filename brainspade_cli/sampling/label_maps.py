@@ -1,0 +1,31 @@
+"""From the decoder's logits to PV maps of bytes and labels: whole batches at once, on the device that made them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from brainspade_cli.anatomy import LESIONS
+
+# Maps (B, 8, X, Y) of bytes that sum to 255, and labels (B, X, Y), their argmax; uint8 both.
+Labelled = tuple[Tensor, Tensor]
+
+
+def to_maps(logits: Tensor) -> Labelled:
+    """PV maps and labels for logits (B, 8, X, Y).
+
+    Every fraction is rounded, and the largest takes what is then missing from 255 or too much. The label is that of the
+    bytes, so that label and maps agree.
+    """
+    fractions = torch.softmax(logits.float(), dim=1)
+    steps = (255 * fractions).round_()
+    steps.scatter_add_(1, fractions.argmax(dim=1, keepdim=True), 255 - steps.sum(dim=1, keepdim=True))
+    maps = steps.to(torch.uint8)
+    return maps, maps.argmax(dim=1).to(torch.uint8)
+
+
+def without_lesions(logits: Tensor) -> Tensor:
+    """Logits (B, 8, X, Y) in which the next likely tissue takes a lesion's place."""
+    healthy = logits.clone()
+    healthy[:, list(LESIONS)] = -torch.inf
+    return healthy
