@@ -25,6 +25,10 @@ class Compute:
         """The type of the networks' weights and features."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
+    def autocast(self) -> torch.autocast:
+        """Context in which float32 networks compute in the chosen precision, as they do in training."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
     @property
     def is_cpu(self) -> bool:
         """Whether there is no accelerator."""
