@@ -14,8 +14,8 @@ from torch import Tensor
 from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import BrainspadeError, WeightsError
-from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource
 from brainspade_cli.sampling.inference import open_generator
+from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource
 from brainspade_cli.sampling.lanes import Lanes
 from brainspade_cli.sampling.plan import BLOCK, WIDE_BLOCK, PairPlan
 from brainspade_cli.slices import BACKGROUND_VALUE
@@ -77,9 +77,7 @@ def generate_pairs(
         draws = source.draw(members)
         choices = [styles.draw(plan.seed, index) for index in members]
         images = painter.paint_block(draws, choices, [index - start for index in wanted])
-        return [
-            Pair(index, draws[index - start], images[index - start], choices[index - start]) for index in wanted
-        ]
+        return [Pair(index, draws[index - start], images[index - start], choices[index - start]) for index in wanted]
 
     blocks = (list(wanted) for _, wanted in groupby(indices, key=lambda index: index // size))
     count = ACCELERATOR_LANES if not compute.is_cpu else None if batch_size is None else batch_size // BLOCK

@@ -88,8 +88,7 @@ class GeneratedLabels:
         The first attempt that passes is kept; where none does, the one with fewest problems. How many networks see at
         once is fixed for the first attempts, and for all later ones: other shapes would give other last bits.
         """
-        first = self._denoise([_Request(index, 0) for index in members], len(members))
-        best = {request.index: draw for draw, request in first}
+        best = dict(zip(members, self.first_attempts(members), strict=True))
         tried = 1
         while tried < MAX_ATTEMPTS and (failed := [index for index, draw in best.items() if draw.problems]):
             # Where fewer failed than fit, the rest of the batch is used for attempts further on.
@@ -106,13 +105,17 @@ class GeneratedLabels:
             )
         return [replace(draw, attempts=tried) if draw.problems else draw for _, draw in sorted(best.items())]
 
+    def first_attempts(self, members: range) -> list[LabelDraw]:
+        """The first label drawn for each pair of a block, whether it passes its checks or not."""
+        return [draw for draw, _ in self._denoise([_Request(index, 0) for index in members], len(members))]
+
     def stop(self) -> None:
         """End the denoising that is under way in other threads, within a step."""
         self.stopping.set()
 
     @torch.inference_mode()
     def _denoise(self, requests: Sequence[_Request], together: int) -> list[tuple[LabelDraw, _Request]]:
-        """One label for each of 1 to `together` requests, through a denoiser that sees `together` latents in any case."""
+        """One label for each of 1 to `together` requests; the denoiser sees `together` latents in any case."""
         padded = [*requests, *[requests[-1]] * (together - len(requests))]
         seed = self.plan.seed
         conditions = [self._condition(request) for request in padded]

@@ -1,0 +1,42 @@
+"""The whole command in a process of its own: seconds, seconds until the first pair, and peak memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of `brainspade sample`. `first` is when the first label lay on disk; `memory` the peak in bytes."""
+
+    pairs: int
+    seconds: float
+    first: float
+    memory: int
+
+
+def sample_command(style: Path, folder: Path, pairs: int, options: list[str]) -> Measured:
+    """Run `brainspade sample` and watch it; raises CalledProcessError where it fails."""
+    command = [sys.executable, "-m", "brainspade_cli.cli", "sample", "--style", str(style), "--n", str(pairs)]
+    command += ["--out", str(folder), "--quiet", *options]
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    labels, first = folder / "labelsTr", 0.0
+    while True:
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if not first and labels.is_dir() and any(entry.name[0] != "." for entry in os.scandir(labels)):
+            first = time.perf_counter() - begun
+        if ended:
+            break
+        time.sleep(POLL_SECONDS)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Measured(pairs, time.perf_counter() - begun, first, usage.ru_maxrss * 1024)

@@ -1,0 +1,167 @@
+"""How fast is `brainspade sample` on this machine, where does the time go, and how many evaluations does it need?
+
+    python examples/benchmarks/run.py [--weights WEIGHTS] [--tumour] [--pairs 200 2000] [--parts speed shares ...]
+
+Everything is measured side by side in one run; look at the ratios, for seconds are those of one machine on one day.
+Prints Markdown, and writes it with the plot of the curve to the folder given by --out.
+
+speed     pairs a second of our default, of DDIM in 80 steps, float32, eager, batches of 64, and of the same one by one
+shares    time by part, parameters and FLOPs, and how far from the device's limit that is
+commands  the whole command at each N: seconds, the first pair on disk, peak memory
+curve     label statistics against the number of evaluations (the references of 1000 take long; they are kept)
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from baseline import seconds_a_pair
+from commands import sample_command
+from curve import curve, plot
+from shares import busy_seconds, flops, parameters, peak_flops, request_for
+
+from brainspade_cli.console import Reporter
+from brainspade_cli.devices import Compute, open_compute
+from brainspade_cli.diffusion import samplers
+from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.styles.arguments import parse_styles
+from brainspade_cli.styles.pool import load_styles
+from brainspade_cli.weights import Bundle, open_bundle
+
+STYLE = Path(__file__).parent.parent / "quickstart" / "flair.nii.gz"
+PARTS = ("speed", "shares", "commands", "curve")
+
+
+def speed(bundle: Bundle, compute: Compute, options: dict[str, Any], args: argparse.Namespace) -> list[str]:
+    """Our default against the baseline."""
+    reporter = Reporter()
+    styles = load_styles(bundle, parse_styles([str(args.style)]), reporter)
+    with tempfile.TemporaryDirectory() as folder:
+        request = request_for(args.style, Path(folder) / "Dataset501_ours", args.pairs[0], options)
+        _, _, ours = busy_seconds(request, compute.device)
+    rows = [("our default", ours / args.pairs[0])]
+    reporter.say(f"our default: {args.pairs[0] / ours:.2f} pairs a second")
+    for batch, pairs in ((64, args.baseline_pairs), (1, 4)):
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = seconds_a_pair(
+                bundle, styles, Path(folder), compute.device, tumour=args.tumour, batch=batch, pairs=pairs
+            )
+        rows.append((f"DDIM-80, fp32, eager, batch {batch}", seconds))
+        reporter.say(f"batch {batch}: {1 / seconds:.2f} pairs a second")
+    lines = ["| | pairs a second | ours is faster by |", "|---|---|---|"]
+    return lines + [f"| {name} | {1 / value:.2f} | {value / rows[0][1]:.1f} |" for name, value in rows]
+
+
+def shares(bundle: Bundle, compute: Compute, options: dict[str, Any], args: argparse.Namespace) -> list[str]:
+    """Time by part, and the distance to the device's limit."""
+    plan: PairPlan = options["plan"]
+    steps = plan.steps or samplers()[plan.sampler].default_steps
+    pairs = args.pairs[0]
+    with tempfile.TemporaryDirectory() as folder:
+        request = request_for(args.style, Path(folder) / "Dataset501_shares", pairs, options)
+        seconds, total, wall = busy_seconds(request, compute.device)
+    seconds["everything else"] = max(0.0, total - sum(seconds.values()))
+    operations, counts = flops(bundle, compute, plan.population), parameters(bundle, plan.population)
+    repeats = {"denoiser": steps, "decoder": 1, "painter": 1}
+    lines = ["| part | share | ms a pair | parameters | GFLOPs a pair |", "|---|---|---|---|---|"]
+    for part, value in seconds.items():
+        size = f"{counts[part] / 1e6:.2f} M" if part in counts else ""
+        work = f"{operations[part] * repeats[part] / 1e9:.1f}" if part in operations else ""
+        lines.append(f"| {part} | {value / total:.0%} | {1000 * value / pairs:.1f} | {size} | {work} |")
+    needed = sum(operations[part] * repeats[part] for part in operations)
+    peak = peak_flops(compute)
+    return [
+        *lines,
+        "",
+        f"{pairs / wall:.2f} pairs a second take {needed * pairs / wall / 1e9:.0f} GFLOP/s, labels drawn again apart; "
+        f"a large matrix product reaches {peak / 1e9:.0f} GFLOP/s in {compute.precision} on {compute.describe()}: "
+        f"{needed * pairs / wall / peak:.0%} of the limit.",
+    ]
+
+
+def commands(args: argparse.Namespace, extra: list[str]) -> list[str]:
+    """The whole command at each number of pairs."""
+    lines = ["| N | seconds | seconds a pair | first pair on disk after | peak memory |", "|---|---|---|---|---|"]
+    for pairs in args.pairs:
+        with tempfile.TemporaryDirectory() as folder:
+            run = sample_command(args.style, Path(folder) / "Dataset501_command", pairs, extra)
+        each, memory = run.seconds / pairs, run.memory / 1e6
+        lines.append(f"| {pairs} | {run.seconds:.1f} | {each:.3f} | {run.first:.1f} s | {memory:.0f} MB |")
+    return lines
+
+
+def evaluations(bundle: Bundle, compute: Compute, plan: PairPlan, args: argparse.Namespace) -> list[str]:
+    """Label statistics against evaluations."""
+    noise, points = curve(
+        bundle,
+        compute,
+        plan,
+        count=args.labels,
+        reference_steps=args.reference_steps,
+        samplers=tuple(args.samplers),
+        cache=args.out / "labels",
+        reporter=Reporter(),
+    )
+    plot(noise, points, args.out / "curve.png")
+    lines = [
+        "| sampler | evaluations | distance | families | pixels that differ | failed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for point in (noise, *points):
+        summary = point.distance.summary
+        families = ", ".join(f"{name} {figure.value:.2f}" for name, figure in point.distance.families.items())
+        name = f"{point.sampler}, another seed" if point is noise else point.sampler
+        lines.append(
+            f"| {name} | {point.steps} | {summary.value:.3f} ({summary.low:.3f} to {summary.high:.3f}) | {families} | "
+            f"{point.differing:.1%} | {point.failed:.1%} |"
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", help="a weights bundle; the default is the one that installs with the package")
+    parser.add_argument("--style", type=Path, default=STYLE)
+    parser.add_argument("--tumour", action="store_true")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--pairs", nargs="+", type=int, default=[200, 2000], help="N of each command that is timed")
+    parser.add_argument("--baseline-pairs", type=int, default=64)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--steps", type=int, help="evaluations a label; the default is the sampler's own")
+    parser.add_argument("--labels", type=int, default=256, help="labels a point of the curve")
+    parser.add_argument("--reference-steps", type=int, default=1000)
+    parser.add_argument("--samplers", nargs="+", default=["dpm++", "unipc", "ddim"])
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"))
+    args = parser.parse_args()
+
+    bundle, compute = open_bundle(args.weights), open_compute(args.device)
+    plan = PairPlan(tumour=args.tumour, tumour_fraction=0.5, steps=args.steps)
+    options = {"plan": plan, "weights": args.weights, "device": args.device}
+    extra = ["--device", args.device, *(["--tumour"] if args.tumour else [])]
+    extra += ["--weights", args.weights] if args.weights else []
+    extra += ["--steps", str(args.steps)] if args.steps else []
+    makers = {
+        "speed": lambda: speed(bundle, compute, options, args),
+        "shares": lambda: shares(bundle, compute, options, args),
+        "commands": lambda: commands(args, extra),
+        "curve": lambda: evaluations(bundle, compute, plan, args),
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    report = [
+        f"# Benchmarks of {bundle.config.name}",
+        "",
+        f"{compute.describe()}, {compute.precision}, torch {torch.__version__}",
+        "",
+    ]
+    for part in args.parts:
+        report += [f"## {part}", "", *makers[part](), ""]
+        (args.out / "report.md").write_text("\n".join(report))
+    print("\n".join(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Networks in the precision of the run: what is lowered, what is not, and how little of the result that changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from brainspade_cli.devices import Compute
+from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser, open_generator
+from brainspade_cli.weights import Bundle
+from tests.sampling.parts import ellipse_label, one_hot_maps, tiny_bundle
+
+FP32, BF16 = (Compute(torch.device("cpu"), precision) for precision in ("fp32", "bf16"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("weights"))
+
+
+@torch.inference_mode()
+def test_bf16_agrees_with_fp32_to_its_own_rounding(bundle: Bundle) -> None:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(2, 3, 48, 64, generator=generator)
+    maps = torch.from_numpy(one_hot_maps(ellipse_label(tumour=True)))[None] / 255
+    style = torch.randn(1, bundle.config.networks.style_encoder.style_dim, generator=generator)
+    results = []
+    for compute in (FP32, BF16):
+        timesteps, told = torch.tensor([10, 900]), torch.tensor([[0.5, 1.0, 0.1], [0.3, 0.0, 0.0]])
+        results.append(
+            (
+                open_denoiser(bundle, "tumour", compute)(latents, timesteps, told),
+                open_autoencoder(bundle, compute).decode(latents),
+                open_generator(bundle, compute)(maps, style),
+            )
+        )
+    for exact, low in zip(*results, strict=True):
+        assert (exact - low.float()).abs().mean() < 0.03 * exact.abs().mean() + 1e-3
+
+
+def test_conditions_and_the_painters_last_layer_keep_full_precision(bundle: Bundle) -> None:
+    denoiser, generator = open_denoiser(bundle, "healthy", BF16), open_generator(bundle, BF16)
+    assert denoiser.unet.conv_in.conv.weight.dtype == torch.bfloat16
+    assert {parameter.dtype for parameter in denoiser.conditions.parameters()} == {torch.float32}
+    assert generator.out.weight.dtype == torch.float32
+    assert generator.base.conv.weight.dtype == torch.bfloat16
+    assert {parameter.dtype for parameter in open_generator(bundle, FP32).parameters()} == {torch.float32}
