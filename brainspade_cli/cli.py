@@ -5,8 +5,10 @@ Nothing heavy is imported here: `--help` answers at once, and each command impor
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +36,7 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.errors import BrainspadeError, InputError
 
 INTERRUPTED = 130
+INTERRUPTED_TEXT = "interrupted; the same command goes on from where it was (trainings: with --resume).\n"
 
 app = typer.Typer(
     name="brainspade",
@@ -272,6 +275,45 @@ def export_nnunet(
     reporter.result(text, summary)
 
 
+@app.command()
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(help="A dataset made by `brainspade sample` or `export-nnunet`.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Real people: a slice set, or a raw dataset of slices with the same labels.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(metavar="held-out|train|all", help="Whom of a slice set to compare with.")
+    ] = "held-out",
+    population: Annotated[
+        str, typer.Option(metavar="auto|healthy|tumour|all", help="auto: the one that the dataset was drawn from.")
+    ] = "auto",
+    style: Annotated[
+        list[Path] | None, typer.Option(help="A style scan of the dataset, to compare histograms with.")
+    ] = None,
+    most: Annotated[int, typer.Option("--max-slices", min=2, help="Slices of each set to look at, at most.")] = 5000,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="The report. Default: brainspade/evaluation.json in the dataset.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a dataset: labels, images, contrast, diversity and balance, held against real people.
+
+    Every figure comes with an interval and with its value between two halves of the real people.
+
+    Example:  [bold]brainspade evaluate Dataset501_brainspade --against slices/[/bold]
+    """
+    from brainspade_cli.evaluating.evaluate import EvaluationRequest
+    from brainspade_cli.evaluating.evaluate import evaluate as run
+    from brainspade_cli.evaluating.report_text import report_text
+
+    reporter = Reporter(quiet=quiet, as_json=as_json)
+    request = EvaluationRequest(dataset, against, split, population, tuple(style or ()), most, seed, out)
+    report = run(request, reporter)
+    reporter.result(report_text(report), report)
+
+
 def _sampled(summary: dict[str, Any]) -> str:
     """What `sample` did, in words; the last line is the next command to run."""
     if summary["dry_run"]:
@@ -301,14 +343,20 @@ def main() -> None:
     except SystemExit as ended:
         # typer makes an exit of Ctrl-C by itself, without a word.
         if ended.code == INTERRUPTED:
-            sys.stderr.write("interrupted; the same command goes on from where it was (trainings: with --resume).\n")
+            sys.stderr.write(INTERRUPTED_TEXT)
         raise
+    except KeyboardInterrupt:  # while typer itself was at work
+        sys.stderr.write(INTERRUPTED_TEXT)
+        sys.exit(INTERRUPTED)
     except BrainspadeError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
     except OSError as error:
         sys.stderr.write(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
         sys.exit(1)
+    finally:
+        # All is done and said: while Python takes itself down, Ctrl-C could only end in a traceback or without a word.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ COMMANDS = [
     ["train-images"],
     ["sample"],
     ["export-nnunet"],
+    ["evaluate"],
     ["weights"],
     ["weights", "info"],
     ["weights", "download"],
@@ -209,3 +210,25 @@ def test_an_interrupted_command_ends_with_130(run, monkeypatch, slice_folder, tm
     code, _, error = run("train-labels", slice_folder, "--out", tmp_path / "w", "--preset", "tiny")
     assert code == 130
     assert "interrupted; the same command goes on" in error
+
+
+def test_ctrl_c_that_typer_does_not_see_is_told_as_well(run, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    assert run("sample") == (130, "", cli.INTERRUPTED_TEXT)
+
+
+def test_ctrl_c_while_python_takes_itself_down_changes_nothing():
+    script = (
+        "import atexit, os, signal, sys\n"
+        # Registered first, and so called last.
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "from brainspade_cli import cli\n"
+        "sys.argv = ['brainspade', '--version']\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("brainspade 0.")

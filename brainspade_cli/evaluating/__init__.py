@@ -1,0 +1,1 @@
+"""What a dataset is like, held against real people."""

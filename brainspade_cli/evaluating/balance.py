@@ -1,0 +1,55 @@
+"""What was asked for against what was made: lesions, styles, labels drawn again. Counted, not estimated."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from brainspade_cli.anatomy import LESIONS, NAMES
+from brainspade_cli.geometry import MIN_TUMOUR_PIXELS
+
+_LESION_NAMES = tuple(NAMES[channel] for channel in LESIONS)
+
+
+def balance(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts from the manifest rows of a dataset's synthetic cases, as JSON data.
+
+    lesion_asked, lesion_made: shares of the pairs; lesion_as_asked: share that are as they were asked to be. redrawn:
+    labels drawn again; flagged: labels kept though they failed their checks. styles: for each channel, the share of
+    each style scan, by name and hash. What no row tells is None.
+    """
+    pairs = asked = made = agreeing = known = redrawn = flagged = 0
+    styles: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        pairs += 1
+        pixels = row.get("pixels")
+        if isinstance(pixels, dict) and isinstance(row.get("lesion"), bool):
+            there = sum(_count(pixels.get(name)) for name in _LESION_NAMES) >= MIN_TUMOUR_PIXELS
+            known += 1
+            asked += row["lesion"]
+            made += there
+            agreeing += there == row["lesion"]
+        redrawn += max(0, _count(row.get("attempts")) - 1)
+        flagged += bool(row.get("problems"))
+        for style in row["styles"] if isinstance(row.get("styles"), list) else ():
+            if isinstance(style, dict):
+                name = f"{style.get('name')} ({str(style.get('sha256'))[:8]})"
+                styles[str(style.get("channel"))][name] += 1
+    return {
+        "pairs": pairs,
+        "lesion_asked": asked / known if known else None,
+        "lesion_made": made / known if known else None,
+        "lesion_as_asked": agreeing / known if known else None,
+        "redrawn": redrawn,
+        "flagged": flagged,
+        "styles": {
+            channel: {name: count / counts.total() for name, count in sorted(counts.items())}
+            for channel, counts in styles.items()
+        },
+    }
+
+
+def _count(value: Any) -> int:
+    """A number of a row; 0 where it has none, as rows of other hands may."""
+    return value if isinstance(value, int) else 0
