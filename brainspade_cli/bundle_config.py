@@ -18,10 +18,14 @@ from brainspade_cli.presets import (
     ScheduleConfig,
     StyleEncoderConfig,
 )
+from brainspade_cli.styles.intensities import MAX_INTENSITY, MIN_STD
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
+# Four times the sizes of the paper's networks, and ten times its noise schedule's steps, are more than any has.
+MAX_SIZE = 10_000
+MAX_LEVELS = 16
 # The parts of a bundle, one tensor file each, and the command that makes each.
 MADE_BY = {
     "label_autoencoder": "brainspade train-labels SLICES --out WEIGHTS",
@@ -47,10 +51,14 @@ class NetworkConfigs:
 
 @dataclass(frozen=True)
 class LatentStatistics:
-    """Mean and standard deviation of each latent channel over the training slices; denoisers see z-scored latents."""
+    """Mean and standard deviation of each latent channel over the training slices; denoisers see z-scored latents.
+
+    All but a handful of the z-scored latents lie within +-`limit`, and what a sampler predicts is held there.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    limit: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -197,6 +205,11 @@ def _check(config: BundleConfig) -> None:
             raise _MisfitError(f"sha256 lists {file!r}, which is no file of a bundle")
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise _MisfitError(f"sha256.{file} is not a SHA-256")
+    _check_sizes(asdict(config.networks), "networks")
+    for modality, entry in config.style_bank.items():
+        numbers = (entry.intensity_mean, entry.intensity_std, entry.background)
+        if entry.intensity_std < MIN_STD or max(map(abs, numbers)) > MAX_INTENSITY:
+            raise _MisfitError(f"style_bank.{modality} has intensities that no scan has")
     channels = config.networks.autoencoder.latent_channels
     if config.networks.denoiser.latent_channels != channels:
         raise _MisfitError("the denoiser and the autoencoder differ in latent_channels")
@@ -205,10 +218,26 @@ def _check(config: BundleConfig) -> None:
     if config.latent is not None:
         if len(config.latent.mean) != channels or len(config.latent.std) != channels:
             raise _MisfitError(f"latent must hold {channels} means and {channels} standard deviations")
-        if min(config.latent.std) <= 0:
-            raise _MisfitError("latent.std must be above 0")
+        if min(*config.latent.std, config.latent.limit) <= 0:
+            raise _MisfitError("latent.std and latent.limit must be above 0")
     for population, table in config.conditions.items():
         _check_table(table, f"conditions.{population}")
+
+
+def _check_sizes(sizes: Any, key: str) -> None:
+    """Raise _MisfitError for sizes that no network has: building one would take memory or time without end."""
+    if isinstance(sizes, Mapping):
+        for name, part in sizes.items():
+            _check_sizes(part, f"{key}.{name}")
+    elif isinstance(sizes, list | tuple):
+        if not 1 <= len(sizes) <= MAX_LEVELS:
+            raise _MisfitError(f"{key} must have 1 to {MAX_LEVELS} levels, not {len(sizes)}")
+        for index, part in enumerate(sizes):
+            _check_sizes(part, f"{key}[{index}]")
+    elif type(sizes) is int:
+        most = MAX_LEVELS if key.endswith("blocks") else MAX_SIZE
+        if not 1 <= sizes <= most:
+            raise _MisfitError(f"{key} must lie between 1 and {most}, not at {sizes}")
 
 
 def _check_table(table: ConditionTable, key: str) -> None:

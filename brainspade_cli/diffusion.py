@@ -21,9 +21,6 @@ from torch import Tensor
 from brainspade_cli.errors import InputError
 from brainspade_cli.presets import ScheduleConfig
 
-# Standardised latents of label maps lie within this, all but one value in a thousand.
-LATENT_LIMIT = 3.0
-
 # What a network may predict, and diffusers' word for it.
 PREDICTIONS = {"noise": "epsilon", "velocity": "v_prediction"}
 

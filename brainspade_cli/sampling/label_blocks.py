@@ -15,7 +15,7 @@ from torch import Tensor
 from brainspade_cli.anatomy import BACKGROUND, LESIONS
 from brainspade_cli.bundle_config import ConditionTable
 from brainspade_cli.devices import Compute
-from brainspade_cli.diffusion import LATENT_LIMIT, NoiseSchedule, sample_latents
+from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
@@ -76,6 +76,7 @@ class GeneratedLabels:
         self.autoencoder = open_autoencoder(bundle, compute)
         self.table = bundle.conditions(plan.population)
         statistics = bundle.latent()
+        self.limit = statistics.limit
         self.mean = torch.tensor(statistics.mean, device=compute.device).view(1, -1, 1, 1)
         self.std = torch.tensor(statistics.std, device=compute.device).view(1, -1, 1, 1)
         self.schedule = NoiseSchedule(bundle.config.networks.schedule)
@@ -132,7 +133,7 @@ class GeneratedLabels:
             sampler=self.plan.sampler,
             steps=self.plan.steps,
             generators=[torch_generator(seed, Stream.SAMPLER, item.index, item.attempt) for item in padded],
-            limit=LATENT_LIMIT,
+            limit=self.limit,
         )
         logits = self._decode((latents * self.std + self.mean)[: len(requests)])
         if not logits.sum(dtype=torch.float32).isfinite():

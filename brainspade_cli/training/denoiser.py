@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from brainspade_cli.bundle_config import ConditionTable, LatentStatistics
-from brainspade_cli.diffusion import LATENT_LIMIT, NoiseSchedule, sample_latents
+from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.presets import to_dict
@@ -56,8 +56,8 @@ def train_denoiser(
 ) -> LabelDenoiser:
     """Train, or finish training, the denoiser of one population; returns its moving average, in evaluation mode.
 
-    `initial` are weights to start from, None for fresh ones. Each draw picks a slice, one of its copies, a latent from
-    its posterior, a timestep and noise; the conditions are dropped with the preset's probability (guidance).
+    `initial` are weights to start from, None for fresh ones. Each draw picks a slice, one of its copies, a timestep
+    and noise; the conditions are dropped with the preset's probability (guidance).
     """
     settings, device = run.preset.labels, run.machine.device
     schedule = NoiseSchedule(run.preset.schedule)
@@ -75,12 +75,11 @@ def train_denoiser(
             "copies": torch.randint(store.copies, (count,), generator=generator),
             "timesteps": torch.randint(schedule.steps, (count,), generator=generator),
             "keep": torch.rand(count, generator=generator) >= settings.condition_dropout,
-            "posterior": torch.randn(count, *shape, generator=generator),
             "noise": torch.randn(count, *shape, generator=generator),
         }
 
     def load(plan: Plan) -> Batch:
-        latents = (store.sample(plan["rows"], plan["copies"], plan["posterior"]) - mean) / std
+        latents = (store.latents(plan["rows"], plan["copies"]) - mean) / std
         batch = {name: plan[name] for name in ("timesteps", "keep", "noise")}
         batch |= {"latents": latents, "conditions": store.told(plan["rows"], plan["copies"])}
         return {name: value.to(device) for name, value in batch.items()}
@@ -111,7 +110,7 @@ def train_denoiser(
                 schedule=schedule,
                 sampler="dpm++",
                 generators=generators,
-                limit=LATENT_LIMIT,
+                limit=statistics.limit,
             )
             return label_rows([autoencoder.decode_maps(latents * std.to(device) + mean.to(device)).cpu()])
 

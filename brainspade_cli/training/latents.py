@@ -1,7 +1,10 @@
 """Latents of all label slices, encoded once: the denoisers then train at latent size alone.
 
+A latent is the mean of its posterior. Draws from it would add noise that the decoder has learned to overlook, most of
+all outside the brain, where the KL loss makes latents all noise: a denoiser would spend itself on it.
+
 training/latents/<population>/mean.npy         float16 (rows, copies, channels, h, w): copy 0 is the slice as it is,
-training/latents/<population>/deviation.npy    the others are flipped and deformed before they are encoded
+                                               the others are flipped and deformed before they are encoded
 training/latents/<population>/conditions.npy   float32 (rows, copies, 3), for a copy may hold its tumour in another brain
 training/latents/<population>/index.json       what they were made of; written last
 """
@@ -9,9 +12,10 @@ training/latents/<population>/index.json       what they were made of; written l
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainspade_cli.bundle_config import LatentStatistics
-from brainspade_cli.files import write_json
+from brainspade_cli.files import disk_errors, remove_partials, write_json
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import CONDITIONS
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
@@ -32,17 +36,18 @@ from brainspade_cli.training.transplant import draw_hosts, transplant
 
 ENCODED_TOGETHER = 8
 STATISTICS_ROWS = 256
+# The share of latents that lies within their limit.
+INSIDE = 0.9999
 
 
 @dataclass(frozen=True)
 class LatentStore:
-    """Posteriors of every row of a label table, memory-mapped: mean and deviation, (rows, copies, C, h, w).
+    """Latents of every row of a label table, memory-mapped: `mean` (rows, copies, C, h, w).
 
     `conditions` (rows, copies, 3) are what a denoiser is told of each.
     """
 
     mean: NDArray[np.float16]
-    deviation: NDArray[np.float16]
     conditions: NDArray[np.float32]
 
     @property
@@ -50,11 +55,9 @@ class LatentStore:
         """Number of versions of each slice, the plain one among them."""
         return int(self.mean.shape[1])
 
-    def sample(self, rows: Tensor, copies: Tensor, noise: Tensor) -> Tensor:
-        """Draws (B, C, h, w) from the posteriors of the given rows and copies, with standard normal `noise`."""
-        index = (rows.numpy(), copies.numpy())
-        mean = torch.from_numpy(self.mean[index].astype(np.float32))
-        return mean + torch.from_numpy(self.deviation[index].astype(np.float32)) * noise
+    def latents(self, rows: Tensor, copies: Tensor) -> Tensor:
+        """Latents (B, C, h, w) of the given rows and copies."""
+        return torch.from_numpy(self.mean[rows.numpy(), copies.numpy()].astype(np.float32))
 
     def told(self, rows: Tensor, copies: Tensor) -> Tensor:
         """Conditions (B, 3) of the given rows and copies."""
@@ -63,22 +66,20 @@ class LatentStore:
 
 @torch.no_grad()
 def latent_statistics(run: Run, autoencoder: LabelAutoencoder, table: LabelTable) -> LatentStatistics:
-    """Mean and standard deviation of each latent channel over up to 256 draws of the table's plain slices.
+    """Mean and standard deviation of each latent channel over up to 256 of the table's plain slices.
 
     KL with a small weight leaves latents far from unit variance; the denoisers see them standardised by these.
     """
     generator = step_generator(run.seed, "latent statistics", 0)
     rows = table.draw(min(STATISTICS_ROWS, 8 * len(table)), generator)
-    sums = torch.zeros(3, run.preset.autoencoder.latent_channels, dtype=torch.float64)
-    for part in rows.split(ENCODED_TOGETHER):
-        encoded = _encode(run, autoencoder, table.maps(part).to(run.machine.device))
-        # Widened on the CPU: not every device has float64.
-        mean, deviation = (value.cpu().double() for value in encoded)
-        square = mean.square() + deviation.square()
-        sums += torch.stack([torch.ones_like(square), mean, square]).sum(dim=(1, 3, 4))
-    average = sums[1] / sums[0]
-    spread = (sums[2] / sums[0] - average.square()).clamp(min=1e-12).sqrt()
-    return LatentStatistics(mean=tuple(average.tolist()), std=tuple(spread.tolist()))
+    parts = [
+        _encode(run, autoencoder, table.maps(part).to(run.machine.device)).cpu() for part in rows.split(ENCODED_TOGETHER)
+    ]
+    values = torch.cat(parts).double().transpose(0, 1).flatten(1)
+    mean, std = values.mean(dim=1), values.std(dim=1).clamp(min=1e-6)
+    scores = ((values - mean[:, None]) / std[:, None]).abs().flatten().sort().values
+    limit = scores[int(INSIDE * (len(scores) - 1))].item()
+    return LatentStatistics(mean=tuple(mean.tolist()), std=tuple(std.tolist()), limit=limit)
 
 
 def open_latents(
@@ -92,13 +93,14 @@ def open_latents(
     wanted = _index(run, table, everything)
     if _read_index(folder) != wanted:
         run.machine.wait()
-        _encode_all(run, autoencoder, table, everything, folder)
-        run.machine.wait()
-        if run.machine.is_main:
-            write_json(folder / "index.json", wanted)
+        with disk_errors(folder, "go on with --resume"), run.machine.alone(folder):
+            _encode_all(run, autoencoder, table, everything, folder)
+            run.machine.wait()
+            if run.machine.is_main:
+                remove_partials(folder)
+                write_json(folder / "index.json", wanted)
     return LatentStore(
         mean=np.load(folder / "mean.npy", mmap_mode="r", allow_pickle=False),
-        deviation=np.load(folder / "deviation.npy", mmap_mode="r", allow_pickle=False),
         conditions=np.load(folder / "conditions.npy", allow_pickle=False),
     )
 
@@ -134,10 +136,12 @@ def _encode_all(
                     version = warp_maps(moved, affine, elastic if settings.elastic_shift > 0 else None)
                 encoded = _encode(run, autoencoder, version)
                 if not stores:
-                    stores = _create(run, folder, (len(table), copies), encoded[0].shape[1:])
-                for store, values in zip(stores, (*encoded, told), strict=True):
+                    stores = _create(run, folder, (len(table), copies), encoded.shape[1:])
+                for store, values in zip(stores, (encoded, told), strict=True):
                     store[rows.numpy(), copy] = values.cpu().numpy().astype(store.dtype)
             advance(machine.processes)
+    for store in stores:
+        cast(np.memmap, store).flush()
 
 
 def _with_moved_tumours(
@@ -159,26 +163,34 @@ def _with_moved_tumours(
 
 
 def _create(run: Run, folder: Path, rows: tuple[int, int], latent: tuple[int, ...]) -> tuple[NDArray[Any], ...]:
-    """Open the three arrays for writing; the main process makes them, without an index until they are whole."""
+    """Open the two arrays for writing; the main process makes them, without an index until they are whole."""
     kinds: dict[str, tuple[type, tuple[int, ...]]] = {
         "mean": (np.float16, latent),
-        "deviation": (np.float16, latent),
         "conditions": (np.float32, (CONDITIONS,)),
     }
     if run.machine.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "index.json").unlink(missing_ok=True)
         for name, (dtype, shape) in kinds.items():
-            np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(*rows, *shape)).flush()
+            path = folder / f"{name}.npy"
+            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(*rows, *shape)).flush()
+            _take_room(path)
     run.machine.wait()
     return tuple(np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+") for name in kinds)
 
 
-def _encode(run: Run, autoencoder: LabelAutoencoder, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation, float32, of the posterior of PV maps."""
+def _take_room(path: Path) -> None:
+    """Have the disk set a file's room aside: without, a full disk would end the process without a word (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _encode(run: Run, autoencoder: LabelAutoencoder, maps: Tensor) -> Tensor:
+    """Latents, float32, of PV maps."""
     with run.machine.autocast():
-        mean, log_variance = autoencoder.encode(maps)
-    return mean.float(), torch.exp(0.5 * log_variance.float())
+        mean, _ = autoencoder.encode(maps)
+    return mean.float()
 
 
 def _index(run: Run, table: LabelTable, everything: LabelTable) -> dict[str, Any]:

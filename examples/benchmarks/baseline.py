@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from brainspade_cli.diffusion import LATENT_LIMIT, NoiseSchedule, sample_latents
+from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.geometry import grid_affine
 from brainspade_cli.preparing.partial_volumes import quantise
 from brainspade_cli.sampling.label_blocks import draw_condition
@@ -46,7 +46,7 @@ def seconds_a_pair(
             sampler="ddim",
             steps=STEPS,
             generators=generators,
-            limit=LATENT_LIMIT,
+            limit=statistics.limit,
         )
         fractions = autoencoder.decode_maps(latents * std + mean)
         maps = np.stack([quantise(one) for one in fractions.cpu().numpy()])
