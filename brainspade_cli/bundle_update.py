@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from brainspade_cli.anatomy import NAMES
 from brainspade_cli.bundle_config import CONFIG_FILE, FORMAT, MADE_BY, BundleConfig, NetworkConfigs
 from brainspade_cli.errors import WeightsError
-from brainspade_cli.files import replacing, sha256, write_json
+from brainspade_cli.files import remove_partials, replacing, sha256, write_json
 from brainspade_cli.presets import preset
+from brainspade_cli.tensors import save_tensors
 from brainspade_cli.weights import Bundle, read_config
 
 # safetensors makes files that their owner alone can read.
@@ -52,6 +52,7 @@ def create_or_update_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
+        remove_partials(folder)
         old = read_config(folder).to_json() if (folder / CONFIG_FILE).exists() else {}
         data: dict[str, Any] = {"format": FORMAT, "labels": list(NAMES), **old}
         for key, value in config_updates.items():
@@ -70,7 +71,7 @@ def create_or_update_bundle(
                     raise WeightsError(f"A bundle has no part '{name}'; its parts are {', '.join(MADE_BY)}.")
                 path = folder / f"{name}.safetensors"
                 temporary = files.enter_context(replacing(path))
-                safetensors.torch.save_file(_stored(tensors, half, path), temporary, metadata={"format": "pt"})
+                save_tensors(_stored(tensors, half, path), temporary, {"format": "pt"})
                 temporary.chmod(READABLE)
                 hashes[path.name] = sha256(temporary)
             for name in _outdated(data.get("sha256", {}), hashes, networks):
@@ -126,7 +127,9 @@ def _locked(folder: Path) -> Iterator[None]:
 
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        # Network file systems may have no locks, or none on folders: the update then goes on without.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)

@@ -127,8 +127,9 @@ def sample_latents(
     """Latents (B, C, h, w) that the sampler reaches from standard normal `noise` (B, C, h, w), float32.
 
     `predict(latents, timesteps)` takes latents (B, C, h, w) and timesteps (B,) of integers, and returns what the
-    schedule's configuration says: the predicted noise or velocity. `steps` defaults to the sampler's own number. `generators` holds one CPU generator a sample; only
-    stochastic samplers draw from them, each sample from its own, so that no sample depends on the batch around it.
+    schedule's configuration says: the predicted noise or velocity. `steps` defaults to the sampler's own number.
+    `generators` holds one CPU generator a sample; only stochastic samplers draw from them, each sample from its own, so
+    that no sample depends on the batch around it.
     `limit` holds the clean latents that a prediction implies within +-limit: where almost all is noise, a small error
     of the prediction is a latent far outside of anything learnt, from which a sampler of few steps does not recover.
 

@@ -11,6 +11,11 @@ class BrainspadeError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The sentence, on one line: names out of files may hold line ends, and codes that a terminal would obey."""
+        text = super().__str__()
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
 
 class InputError(BrainspadeError):
     """The caller's arguments or files cannot be used (exit code 2)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,19 +12,59 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from brainspade_cli.errors import BrainspadeError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` (same suffixes); on success flush it to disk and rename it over `path`."""
+    """Give a temporary path beside `path` (same suffixes); on success flush it to disk and rename it over `path`.
+
+    Raises OSError, which names `path`, where the disk does not play along.
+    """
+    with _temporary(path) as temporary:
+        yield temporary
+        flush(temporary)
+        os.replace(temporary, path)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
     # Random, for processes of one number on two machines may write into one shared folder.
     temporary = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
     try:
         yield temporary
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):
+            raise
+        # numpy tells a write that was cut short without a number.
+        raise OSError(error.errno or errno.EIO, error.strerror or f"cut short: {error}", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Force a file's content to disk."""
+    with open(path, "rb+") as handle:
+        os.fsync(handle.fileno())
+
+
+def remove_partials(folder: Path) -> None:
+    """Delete what killed processes left half-written in a folder. Only for when nobody else writes into it."""
+    for pattern in (".????????.partial.*", ".*.????????.partial"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(place: Path, again: str = "run the same command again") -> Iterator[None]:
+    """Raise what the disk refuses while the block runs, writing into `place`, as a BrainspadeError that says it."""
+    try:
+        yield
+    except OSError as error:
+        raise BrainspadeError(
+            f"{error.filename or place} could not be written ({error.strerror or error}); what is finished is kept: "
+            f"mend this and {again}."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -34,7 +75,27 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON data to `path` in one step, indented, with a final newline."""
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, _json_text(data))
+
+
+def create_json(path: Path, data: Any) -> bool:
+    """Write JSON data to `path` in one step unless it exists, and tell whether it did not, also to racing processes."""
+    with _temporary(path) as temporary:
+        temporary.write_text(_json_text(data), encoding="utf-8")
+        flush(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # file systems without hard links
+            if path.exists():
+                return False
+            os.replace(temporary, path)
+    return True
+
+
+def _json_text(data: Any) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
 def sha256(path: Path) -> str:

@@ -20,13 +20,15 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from brainspade_cli.bundle_config import CARD_FILE, CONFIG_FILE
 from brainspade_cli.errors import WeightsError
-from brainspade_cli.files import sha256
+from brainspade_cli.files import sha256, write_text
 from brainspade_cli.weights import HUB_NAME, Bundle, open_bundle, read_config
 
 DEFAULT_REVISION = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # How often one file's transfer may start over before it is given up.
 _RESTARTS = 3
+# The longest wait that the Hub may ask for; longer ones are for the user to decide on.
+PATIENCE_SECONDS = 10
 
 
 def download(name: str, revision: str | None = None, offline: bool = False) -> Bundle:
@@ -38,7 +40,12 @@ def download(name: str, revision: str | None = None, offline: bool = False) -> B
     file and remedy.
     """
     wanted = revision or DEFAULT_REVISION
-    head = _fetch(name, wanted, CONFIG_FILE, offline)
+    with _branch_kept(name, wanted):
+        return _download(name, wanted, offline)
+
+
+def _download(name: str, revision: str, offline: bool) -> Bundle:
+    head = _fetch(name, revision, CONFIG_FILE, offline)
     folder, commit = head.parent, head.parent.name
     try:
         config = read_config(folder, f"{CONFIG_FILE} of {name} at revision {commit}")
@@ -164,12 +171,67 @@ def _unreachable(error: Exception) -> bool:
 
 
 @contextmanager
+def _branch_kept(name: str, revision: str) -> Iterator[None]:
+    """Let the cache's note of a branch move on only to a commit that was fetched whole and found good.
+
+    Otherwise a bad commit would take the place of the good one before it, for all who ask by the branch offline.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    note = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs" / revision
+    before = None
+    with suppress(OSError):
+        before = note.read_text(encoding="utf-8")
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if before is not None and note.read_text(encoding="utf-8") != before:
+                write_text(note, before)
+        raise
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Give up on a Hub that asks to be left alone for long; huggingface_hub would wait, five times."""
+    from huggingface_hub import get_session
+
+    def look(response: Any) -> None:
+        wait = response.headers.get("Retry-After", "").strip()
+        if response.status_code in (429, 503) and wait.isdecimal() and int(wait) > PATIENCE_SECONDS:
+            raise _AskedTooOftenError(response.status_code, int(wait))
+
+    hooks = get_session().event_hooks["response"]
+    hooks.append(look)
+    try:
+        yield
+    finally:
+        hooks.remove(look)
+
+
+class _AskedTooOftenError(OSError):
+    """The Hub is busy (`status`), and says to ask again in so many seconds (`wait`)."""
+
+    def __init__(self, status: int, wait: int) -> None:
+        super().__init__(f"it says to wait for {wait} seconds ({status})")
+        self.status = status
+        self.wait = wait
+
+
+@contextmanager
 def _explained(name: str, revision: str, file: str, verb: str) -> Iterator[None]:
     """Turn every failure of huggingface_hub into one sentence with repository, revision, file and remedy."""
     from huggingface_hub import constants, errors
 
     try:
-        yield
+        with _impatient():
+            yield
+    except _AskedTooOftenError as error:
+        raise WeightsError(
+            f"Cannot {verb} {file} of {name} at revision {revision}: {constants.ENDPOINT} wants to be left alone for "
+            f"{error.wait} seconds ({error.status}); try again then, and set HF_TOKEN, for known users may ask more."
+        ) from error
     except (errors.HTTPError, errors.EntryNotFoundError, OSError, ValueError) as error:
         response = getattr(error, "response", None)
         status = None if response is None else response.status_code

@@ -10,7 +10,9 @@ The arrays are opened as memory maps, so that a set of any size costs no memory 
 
 from __future__ import annotations
 
-import json
+import io
+import math
+import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.anatomy import CHANNELS, NAMES
+from brainspade_cli.anatomy import CHANNELS, MODALITIES, NAMES
 from brainspade_cli.errors import SliceSetError
-from brainspade_cli.files import write_json
-from brainspade_cli.geometry import SLICE_SHAPE
+from brainspade_cli.files import replacing, write_json
+from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
+from brainspade_cli.reading import read_json, require_plain
 
 FORMAT = 1
 # Below every z-score that a brain reaches, so that "outside" stays apart from dark tissue.
 BACKGROUND_VALUE = -4.0
+SPLITS = ("train", "held-out")
+POPULATIONS = ("healthy", "tumour")
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,11 @@ class SliceSet:
     def _array(self, scan: ScanRecord, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         path = self.folder / "scans" / scan.name / f"{name}.npy"
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise SliceSetError(f"{path} cannot be read ({error}); run `brainspade prepare` again.") from error
+            require_plain(path)
+            array = np.lib.format.open_memmap(path, mode="r")
+        except Exception as error:  # NumPy's parser raises what Python's own does, besides OSError and ValueError
+            reason = " ".join(str(error).split())[:200]
+            raise SliceSetError(f"{path} cannot be read ({reason}); run `brainspade prepare` again.") from error
         if array.shape != shape or array.dtype != dtype:
             raise SliceSetError(f"{path} holds {array.dtype} {array.shape}, not {dtype} {shape}; prepare it again.")
         return array
@@ -99,9 +106,10 @@ def create_slice_set(folder: Path) -> None:
     if header.exists():
         open_slice_set(folder)
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # Hidden files may be our own, of a process killed before it had written the header.
+    if folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir())):
         raise SliceSetError(f"{folder} already holds something that is not a slice set; choose an empty folder.")
-    (folder / "scans").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(header, {"format": FORMAT, "labels": list(NAMES), "shape": list(SLICE_SHAPE)})
 
 
@@ -110,24 +118,83 @@ def write_record(folder: Path, record: ScanRecord) -> None:
     write_json(folder / "scans" / record.name / "scan.json", asdict(record))
 
 
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array to a .npy file in one step."""
+    # By way of memory, because numpy does not say what was wrong when the disk takes a part only.
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def remove_scan(folder: Path) -> None:
+    """Delete a scan's folder, its record first: a process killed half-way leaves no record without its arrays."""
+    (folder / "scan.json").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def open_slice_set(folder: Path) -> SliceSet:
     """Open a slice set; raises SliceSetError where there is none, or one of another format or label table."""
     header = folder / "slice-set.json"
     try:
-        head = json.loads(header.read_text())
-        if head["format"] != FORMAT or head["labels"] != list(NAMES) or head["shape"] != list(SLICE_SHAPE):
-            raise SliceSetError(f"{header} is of another format or label table; prepare the scans again.")
-        records = [_record(json.loads(path.read_text())) for path in sorted((folder / "scans").glob("*/scan.json"))]
-    except FileNotFoundError as error:
+        head = read_json(header)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise SliceSetError(f"{folder} is not a slice set; make one with `brainspade prepare`.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SliceSetError(f"{folder} has a damaged record ({error}); prepare the scans again.") from error
-    return SliceSet(folder, tuple(records))
+    except (OSError, ValueError) as error:
+        raise SliceSetError(f"{header} cannot be read ({error}); prepare the scans into another folder.") from error
+    wanted = {"format": FORMAT, "labels": list(NAMES), "shape": list(SLICE_SHAPE)}
+    if not isinstance(head, dict) or {key: head.get(key) for key in wanted} != wanted:
+        raise SliceSetError(f"{header} is of another format or label table; prepare the scans into another folder.")
+    return SliceSet(folder, tuple(map(_record, sorted((folder / "scans").glob("*/scan.json")))))
 
 
-def _record(data: dict[str, Any]) -> ScanRecord:
-    values: dict[str, Any] = {}
-    for field in fields(ScanRecord):
-        value = data[field.name]
-        values[field.name] = tuple(value) if isinstance(value, list) else value
-    return ScanRecord(**values)
+def _record(path: Path) -> ScanRecord:
+    """Read a scan's record strictly; raises SliceSetError, naming the file and what is wrong with it."""
+    try:
+        data = read_json(path)
+        if not isinstance(data, dict):
+            raise ValueError("it holds no table")
+        values = {entry.name: _entry(entry.name, str(entry.type), data) for entry in fields(ScanRecord)}
+        record = ScanRecord(**values)
+        _check(record, path.parent.name)
+    except (OSError, ValueError) as error:
+        raise SliceSetError(f"{path} is damaged ({error}); delete it and run `brainspade prepare` again.") from error
+    return record
+
+
+def _entry(name: str, kind: str, data: dict[str, Any]) -> Any:
+    """One entry of a record as the type that its field is annotated with; raises ValueError."""
+    if name not in data:
+        raise ValueError(f"{name} is missing")
+    value = data[name]
+    inner = _MEMBERS[kind.removeprefix("tuple[").removesuffix(", ...]")]
+    members = value if kind.startswith("tuple") else [value]
+    if not isinstance(members, list) or not all(type(member) in inner for member in members):
+        raise ValueError(f"{name} is not what it should be")
+    if float in inner and not all(math.isfinite(member) for member in members):
+        raise ValueError(f"{name} holds what is no number")
+    return tuple(value) if kind.startswith("tuple") else value
+
+
+# type(), because True is an int to isinstance.
+_MEMBERS: dict[str, tuple[type, ...]] = {"str": (str,), "bool": (bool,), "int": (int,), "float": (float, int)}
+
+
+def _check(record: ScanRecord, folder: str) -> None:
+    """Raise ValueError where a record contradicts its place or itself."""
+    if record.name != folder:
+        raise ValueError(f"it calls itself another name than its folder, {folder}")
+    if record.split not in SPLITS or record.population not in POPULATIONS:
+        raise ValueError("its split or population is none that there is")
+    if not set(record.modalities) <= set(MODALITIES) or len(set(record.modalities)) < len(record.modalities):
+        raise ValueError("its modalities are none that there are")
+    rows = (record.positions, record.brain_pixels, record.tumour_pixels, record.lesion_load)
+    if {len(row) for row in rows} != {record.slices} or not record.slices:
+        raise ValueError("its slices are not counted alike")
+    lowest, highest = GRID_ORIGIN[2], GRID_ORIGIN[2] + GRID_SHAPE[2]
+    if min(record.positions) < lowest or max(record.positions) >= highest:
+        raise ValueError("its slices lie outside the grid")
+    if min(record.brain_pixels) < 0 or min(record.tumour_pixels) < 0:
+        raise ValueError("its pixels are fewer than none")
+    if min(record.lesion_load) < 0 or max(record.lesion_load) > 1:
+        raise ValueError("its lesion load is no share")

@@ -12,7 +12,6 @@ installs with the package, a folder and a repository on the Hugging Face Hub all
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -38,8 +37,11 @@ from brainspade_cli.bundle_config import (
 )
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import sha256
+from brainspade_cli.reading import read_bytes, read_json, require_plain
 
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".zip"})
+# The largest file that is read; the paper's networks have a quarter of it.
+MAX_TENSOR_BYTES = 8 * 2**30
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -96,14 +98,17 @@ class Bundle:
         config.json describes.
         """
         tensors = self._tensors(name)
+        path = self.folder / f"{name}.safetensors"
         try:
+            # Without memory first, for the sizes in a config.json may be any.
+            with torch.device("meta"):
+                _fit(tensors, _build(name, self.config.networks).state_dict(), path)
             with torch.random.fork_rng(devices=[]):
                 module = _build(name, self.config.networks)
         except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise WeightsError(
                 f"{self.folder / CONFIG_FILE} describes a {name} that cannot be built ({error}); get the weights again."
             ) from error
-        _fit(tensors, module.state_dict(), self.folder / f"{name}.safetensors")
         module.load_state_dict(tensors)
         return module.requires_grad_(False).eval().to(device)
 
@@ -121,7 +126,8 @@ class Bundle:
         width = self.config.networks.style_encoder.style_dim
         for key in keys:
             tensor = tensors.get(key)
-            if tensor is None or tensor.ndim != 2 or not len(tensor) or tensor.shape != (len(tensors[keys[0]]), width):
+            sound = tensor is not None and tensor.is_floating_point() and tensor.ndim == 2 and len(tensor) > 0
+            if tensor is None or not sound or tensor.shape != (len(tensors[keys[0]]), width):
                 shape = "no tensor" if tensor is None else f"shape {tuple(tensor.shape)}"
                 raise WeightsError(
                     f"{self.folder / 'style_bank.safetensors'} has {shape} for {key}, not (styles, {width}); "
@@ -143,9 +149,10 @@ class Bundle:
             raise self._missing(name, name)
         path = self.folder / f"{name}.safetensors"
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise WeightsError(f"{path} cannot be read ({error.strerror}); get the weights again.") from error
+            content = read_bytes(path, MAX_TENSOR_BYTES)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise WeightsError(f"{path} cannot be read ({reason}); get the weights again.") from error
         if hashlib.sha256(content).hexdigest() != self.config.sha256[path.name]:
             raise WeightsError(
                 f"{path} is damaged or was changed: its SHA-256 is not the one in {CONFIG_FILE}; get the weights again."
@@ -154,7 +161,11 @@ class Bundle:
             tensors = safetensors.torch.load(content)
         except (SafetensorError, KeyError, ValueError) as error:
             raise WeightsError(f"{path} is not a whole safetensors file ({error}); get the weights again.") from error
-        return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+        tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+        for key, value in tensors.items():
+            if not torch.isfinite(value).all():
+                raise WeightsError(f"{path} holds NaN or infinite weights in {key}; take other weights.")
+        return tensors
 
 
 def open_bundle(weights: str | None = None, revision: str | None = None, offline: bool = False) -> Bundle:
@@ -163,7 +174,7 @@ def open_bundle(weights: str | None = None, revision: str | None = None, offline
     With `offline`, a Hub name is looked up in the local cache alone. Raises WeightsError for what cannot be had.
     """
     path = None if weights is None else Path(os.path.expanduser(weights))
-    if path is not None and not path.is_dir():
+    if path is not None and not os.path.isdir(path):
         assert weights is not None
         _refuse_files(path)
         if not HUB_NAME.fullmatch(weights):
@@ -199,7 +210,7 @@ def read_config(folder: Path, where: str | None = None) -> BundleConfig:
     path = folder / CONFIG_FILE
     where = where or str(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except FileNotFoundError as error:
         if any(_PICKLE_SUFFIXES & {file.suffix} for file in folder.iterdir()):
             raise WeightsError(
@@ -207,7 +218,7 @@ def read_config(folder: Path, where: str | None = None) -> BundleConfig:
                 "code: give a brainspade bundle (safetensors)."
             ) from error
         raise WeightsError(f"{folder} is not a weights bundle: it has no {CONFIG_FILE}.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{where} cannot be read ({error}); get the weights again.") from error
     return BundleConfig.from_json(data, where)
 
@@ -238,6 +249,7 @@ def weights_info(bundle: Bundle) -> dict[str, Any]:
 def _floating_values(bundle: Bundle, name: str) -> int:
     path = bundle.folder / f"{name}.safetensors"
     try:
+        require_plain(path)
         with safetensors.safe_open(path, framework="pt") as file:
             slices = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118 - safe_open is no mapping
             return sum(math.prod(part.get_shape()) for part in slices if "F" in part.get_dtype())
@@ -283,7 +295,7 @@ def _fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Pa
 def _refuse_files(path: Path) -> None:
     """Raise WeightsError where `path` is a file or is named like a pickle; a pickle is never loaded, however named."""
     head = b""
-    if path.is_file():
+    if os.path.isfile(path):
         with suppress(OSError), open(path, "rb") as handle:
             head = handle.read(4)
     # Protocol 2 and later begin with PROTO and the version; torch's own files are ZIP archives around a pickle.
@@ -293,5 +305,6 @@ def _refuse_files(path: Path) -> None:
             f"{path} is or is named like a pickle; pickles are never loaded, because they can run code: "
             "give a brainspade bundle, a folder of safetensors files with a config.json."
         )
-    if path.exists():
-        raise WeightsError(f"{path} is a file; give the folder of a weights bundle, the one with its {CONFIG_FILE}.")
+    if os.path.exists(path):
+        kind = "a file" if os.path.isfile(path) else "no folder"
+        raise WeightsError(f"{path} is {kind}; give the folder of a weights bundle, the one with its {CONFIG_FILE}.")

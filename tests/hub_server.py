@@ -46,8 +46,17 @@ class Hub:
     resumes: bool = False
     # File name -> other content of any length, served under the right ETag and with its own length.
     swapped: dict[str, bytes] = field(default_factory=dict)
-    # File name -> HTTP status with which it is refused.
+    # File name -> HTTP status with which it is refused, with HEAD and GET or with GET alone, and what Retry-After says.
     refused: dict[str, int] = field(default_factory=dict)
+    refused_at_last: dict[str, int] = field(default_factory=dict)
+    retry_after: str = ""
+    # How many refusals there are before a file is served after all.
+    patience: int = 1_000_000
+    # Files that redirect to themselves, with HEAD and GET or with GET alone.
+    loops: set[str] = field(default_factory=set)
+    loops_at_last: set[str] = field(default_factory=set)
+    # File name -> bytes after which nothing more comes, though the connection stays.
+    stalls_after: dict[str, int] = field(default_factory=dict)
     silent: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
     created: list[dict[str, object]] = field(default_factory=list)
@@ -95,8 +104,14 @@ def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler
             commit = repository.commit(revision)
             if not commit:
                 return self.fail("RevisionNotFound")
-            if file in hub.refused:
-                return self.fail("GatedRepo") if hub.refused[file] == 403 else self.reply(hub.refused[file])
+            last = self.command == "GET"
+            status = hub.refused.get(file) or (hub.refused_at_last.get(file) if last else None)
+            if status and hub.patience > 0:
+                hub.patience -= 1
+                wait = {"Retry_After": hub.retry_after} if hub.retry_after else {}
+                return self.fail("GatedRepo") if status == 403 else self.reply(status, **wait)
+            if file in hub.loops or (last and file in hub.loops_at_last):
+                return self.reply(302, Location=self.path)
             content = repository.commits[commit].get(file)
             if content is None:
                 return self.fail("EntryNotFound")
@@ -110,6 +125,11 @@ def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler
                 start, status = int(asked.removeprefix("bytes=").split("-")[0]), 206
                 tags["Content_Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             rest = content[start:]
+            if file in hub.stalls_after and self.command == "GET":
+                self.reply(status, rest[: hub.stalls_after[file]], len(rest), **tags)
+                self.wfile.flush()
+                released.wait(60)
+                return
             self.reply(status, rest[: hub.cut_after.get(file, len(rest))], len(rest), **tags)
             self.close_connection = file in hub.cut_after
 

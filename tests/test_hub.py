@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -214,6 +214,84 @@ def test_a_transfer_that_is_cut_is_resumed(hub: Hub, commit: str) -> None:
     hub.resumes = True
     assert download(NAME, commit).revision == commit
     assert hub.count("GET", ENCODER) > 1
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a_hub_that_wants_to_be_left_alone_is_not_waited_for(hub: Hub, commit: str, method: str) -> None:
+    hub.retry_after = "3600"
+    (hub.refused if method == "HEAD" else hub.refused_at_last)[ENCODER] = 429
+    began = time.monotonic()
+    refusal(ENCODER, "429", "3600 seconds", "HF_TOKEN", revision=commit)
+    assert time.monotonic() - began < 10
+    assert hub.count("GET", ENCODER) <= 1
+
+
+def test_a_short_wait_that_the_hub_asks_for_is_kept(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    hub.retry_after, hub.patience = "3", 2
+    hub.refused_at_last[ENCODER] = 429
+    assert download(NAME, commit).revision == commit
+    assert [round(seconds) for seconds in waited if seconds >= 1] == [4, 4]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 502, 503, 504])
+def test_a_file_that_is_refused_when_it_is_fetched_is_named(hub: Hub, commit: str, status: int) -> None:
+    hub.refused_at_last[BANK] = status
+    hub.retry_after = "600"
+    refusal(BANK, str(status), revision=commit)
+    assert hub.count("GET", BANK) == 1
+
+
+@pytest.mark.parametrize("at_last", [False, True], ids=["HEAD", "GET"])
+def test_a_redirect_that_leads_back_is_given_up(hub: Hub, commit: str, at_last: bool) -> None:
+    (hub.loops_at_last if at_last else hub.loops).add(BANK)
+    refusal(BANK, "redirects", revision=commit)
+    assert len(hub.requests) < 60
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_a_transfer_that_comes_to_a_stop_is_given_up(
+    hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    hub.stalls_after[ENCODER] = 1500
+    began = time.monotonic()
+    refusal(ENCODER, "try again", revision=commit)
+    assert time.monotonic() - began < 15
+    assert hub.count("GET", ENCODER) <= 7
+
+
+def _damage_the_config(hub: Hub) -> None:
+    hub.repositories[NAME].add({"config.json": b"{"})
+
+
+def _damage_a_file(hub: Hub) -> None:
+    hub.swapped[BANK] = b"\0" * 5000
+
+
+def _refuse_a_file(hub: Hub) -> None:
+    hub.refused_at_last[BANK] = 500
+
+
+@pytest.mark.parametrize("damage", [_damage_the_config, _damage_a_file, _refuse_a_file])
+def test_a_good_cached_copy_serves_on_when_the_branch_moves_to_a_bad_one(
+    hub: Hub, commit: str, folder: Path, damage: Callable[[Hub], None]
+) -> None:
+    good = download(NAME)
+    create_or_update_bundle(
+        folder,
+        config_updates={"licence": "newer"},
+        networks={"style_bank": {f"flair.{key}": torch.ones(3, 8) for key in ("mean", "log_variance")}},
+    )
+    hub.repositories[NAME].add(contents(folder))
+    damage(hub)
+    with pytest.raises(WeightsError):
+        download(NAME)
+    assert download(NAME, offline=True).revision == commit
+    assert download(NAME, commit).hashes() == good.hashes()
 
 
 @pytest.mark.usefixtures("small_steps")

@@ -10,10 +10,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from brainspade_cli.nifti import open_nifti, read_values
 from brainspade_cli.nnunet.dataset import RawCase, RawHeader
-from brainspade_cli.nnunet.planes import PNG, READ_ERRORS
+from brainspade_cli.nnunet.planes import PNG, READ_ERRORS, open_picture
 
 # Beyond this, SimpleITK takes an affine for sheared and refuses the file (measured with 2.5.7).
 MAX_SHEAR = 1e-4
@@ -80,10 +80,15 @@ def inspect_case(case: RawCase, header: RawHeader) -> CaseFacts:
         problems += _label_problems(label, header)
     if label and images:
         problems += _mismatches("image and label", images[0], label)
-    values = frozenset(int(value) for value in np.unique(label.values) if value % 1 == 0) if label else frozenset()
+    values = _whole_numbers(label.values) if label else frozenset()
     if not images:
         return CaseFacts(tuple(problems), values=values)
     return CaseFacts(tuple(problems), images[0].shape, images[0].spacing, images[0].axes, values)
+
+
+def _whole_numbers(values: NDArray[Any]) -> frozenset[int]:
+    found = np.unique(values)
+    return frozenset(int(value) for value in found[np.isfinite(found)] if value % 1 == 0)
 
 
 def _channel_problems(case: RawCase, header: RawHeader, images: list[_Content]) -> Iterator[str]:
@@ -125,7 +130,7 @@ def _mismatches(what: str, first: _Content, other: _Content) -> Iterator[str]:
 
 
 def _read_picture(path: Path) -> _Content:
-    with Image.open(path) as picture:
+    with open_picture(path) as picture:
         width, height = picture.size
         colours = 1 if picture.mode in _GREY else max(3, len(picture.getbands()))
         values = np.asarray(picture)
@@ -135,7 +140,7 @@ def _read_picture(path: Path) -> _Content:
 
 
 def _read_volume(path: Path, reader: str) -> _Content:
-    image: Any = nib.load(path)
+    image = open_nifti(path)
     shape = tuple(int(size) for size in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -143,10 +148,14 @@ def _read_volume(path: Path, reader: str) -> _Content:
         raise ValueError(f"it has {len(shape)} dimensions; each channel must be a file of three")
     if 0 in shape:
         raise ValueError("it is empty")
+    if image.affine is None or not np.isfinite(image.affine).all():
+        raise ValueError("its affine holds NaN or is infinite")
     _refuse_shear(image, reader)
-    values = np.asarray(image.dataobj)
-    if values.dtype.fields:
+    if image.get_data_dtype().fields:
         raise ValueError("it holds colours")
+    if image.get_data_dtype().kind not in "buif":
+        raise ValueError(f"it holds {image.get_data_dtype()} voxels")
+    values = read_values(image)
     zooms = tuple(abs(float(zoom)) for zoom in image.header.get_zooms()[: len(shape)])
     if not np.isfinite(zooms).all() or 0 in zooms:
         raise ValueError(f"its spacing is {zooms}")
@@ -161,6 +170,9 @@ def _refuse_shear(image: Any, reader: str) -> None:
     if reader.startswith("Nibabel") or image.header["sform_code"] <= 0 or image.header["qform_code"] > 0:
         return
     axes = image.affine[:3, :3]
-    axes = axes / np.linalg.norm(axes, axis=0)
+    lengths = np.linalg.norm(axes, axis=0)
+    if not lengths.all():
+        raise ValueError("its affine is singular")
+    axes = axes / lengths
     if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR:
         raise ValueError("its affine is sheared, which SimpleITK does not read; resample it, or set a qform")

@@ -69,7 +69,6 @@ def copy_cases(layout: RawLayout, sources: Sources, reporter: Reporter) -> bool:
             raise
     names = [name for real in (False, True) for name in sources.named_cases(real=real)]
     flush_cases(layout, names, len(sources.channel_names))
-    layout.remove_temporaries()
     return with_ignore
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import defaultdict
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainspade_cli.errors import DatasetError
+from brainspade_cli.reading import read_json
 
 IGNORE = "ignore"
 
@@ -98,7 +98,7 @@ def read_header(folder: Path) -> RawHeader:
     """Read and validate dataset.json; raises DatasetError, saying what is wrong with it."""
     path = folder / "dataset.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetError(
             f"{folder} has no dataset.json, so it is no nnU-Net raw dataset, or one that is not finished yet;"
@@ -151,7 +151,9 @@ def list_cases(header: RawHeader) -> tuple[RawCase, ...]:
 def file_names(folder: Path, ending: str) -> list[str]:
     """Sorted names of the files in a folder that end so; an empty list where there is no such folder."""
     try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(ending) and entry.is_file())
+        return sorted(
+            entry.name for entry in os.scandir(folder) if entry.name.endswith(ending) and os.path.isfile(entry)
+        )
     except (FileNotFoundError, NotADirectoryError):
         return []
 

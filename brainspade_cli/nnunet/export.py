@@ -15,7 +15,8 @@ from typing import Any
 from brainspade_cli import __version__
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import DatasetError
-from brainspade_cli.files import sha256, write_json
+from brainspade_cli.files import disk_errors, remove_partials, sha256, write_json
+from brainspade_cli.locks import alone
 from brainspade_cli.nnunet.check import require_sound
 from brainspade_cli.nnunet.copying import copy_cases
 from brainspade_cli.nnunet.provenance import begin_export, file_mark, read_manifest, style_marks, write_manifest
@@ -63,26 +64,16 @@ def export(
     folds = _folds(sources) if splits else []
     places = _splits_places(folder, folds) if splits else []
     record = _record(sources, splits)
-    layout = RawLayout(folder, sources.file_ending)
-    begin_export(layout, record)
     for part in sources.parts:
         if part.by_number:
             reporter.warn(f"{part.dataset.folder} names its labels otherwise than the task; they are taken by number.")
-
-    labels = sources.task.labels(with_ignore=copy_cases(layout, sources, reporter))
-    write_manifest(layout, _manifest(sources))
-    for place in places:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, folds)
+    busy = DatasetError(f"Another export is at work on {folder}; wait for it, or choose another id or name.")
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, which is not to be touched before it is known to be ours.
+        with alone(folder.with_name(f".{folder.name}.at-work"), busy):
+            labels = _write(RawLayout(folder, sources.file_ending), sources, record, places, folds, reporter)
     synthetic, authentic = sources.named_cases(real=False), sources.named_cases(real=True)
-    write_dataset_json(
-        folder,
-        labels,
-        sources.channel_names,
-        len(synthetic) + len(authentic),
-        sources.file_ending,
-        brainspade={"version": __version__, **record},
-    )
     _say_validation(folder, bool(authentic), places, reporter)
     if check:
         require_sound(folder, reporter)
@@ -100,6 +91,34 @@ def export(
         "next": f"nnUNet_raw={shlex.quote(str(folder.resolve().parent))} nnUNetv2_plan_and_preprocess "
         f"-d {dataset_id} -c 2d --verify_dataset_integrity",
     }
+
+
+def _write(
+    layout: RawLayout,
+    sources: Sources,
+    record: dict[str, Any],
+    places: Sequence[Path],
+    folds: list[Split],
+    reporter: Reporter,
+) -> dict[str, int]:
+    """Write the export, dataset.json last; returns its labels."""
+    begin_export(layout, record)
+    labels = sources.task.labels(with_ignore=copy_cases(layout, sources, reporter))
+    write_manifest(layout, _manifest(sources))
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        remove_partials(place.parent)
+        write_json(place, folds)
+    write_dataset_json(
+        layout.folder,
+        labels,
+        sources.channel_names,
+        sum(len(sources.named_cases(real=real)) for real in (False, True)),
+        sources.file_ending,
+        brainspade={"version": __version__, **record},
+    )
+    layout.remove_temporaries()
+    return labels
 
 
 def _folds(sources: Sources) -> list[Split]:

@@ -11,6 +11,7 @@ from typing import Any
 from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import write_json, write_text
 from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.reading import json_lines, read_json
 
 
 def begin_export(layout: RawLayout, record: Mapping[str, Any]) -> None:
@@ -21,7 +22,7 @@ def begin_export(layout: RawLayout, record: Mapping[str, Any]) -> None:
     """
     marker = layout.provenance / "export.json"
     try:
-        begun = json.loads(marker.read_text(encoding="utf-8"))
+        begun = read_json(marker)
     except FileNotFoundError:
         begun = None
     except (OSError, ValueError) as error:
@@ -45,13 +46,10 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     """Rows of a dataset's manifests (one a shard), by case, the last of each; a line cut short by a kill is no row."""
     rows: dict[str, dict[str, Any]] = {}
     for path in sorted((folder / "brainspade").glob("manifest*.jsonl")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict) and isinstance(row.get("case"), str):
-                rows[row["case"]] = row
+        try:
+            rows |= {row["case"]: row for row in json_lines(path) if isinstance(row.get("case"), str)}
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read ({error.strerror}); delete it or restore it.") from error
     return rows
 
 

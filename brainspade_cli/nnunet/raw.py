@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainspade_cli.errors import DatasetError
-from brainspade_cli.files import write_json
+from brainspade_cli.files import remove_partials, write_json
 from brainspade_cli.nnunet.planes import NIFTI, PNG, encode_plane, write_whole
 
 # The reader is named in dataset.json, so that nnU-Net does not guess it from the ending.
@@ -87,9 +87,8 @@ class RawLayout:
 
     def remove_temporaries(self) -> None:
         """Delete what killed processes left half-written. Only for when nothing else writes into the dataset."""
-        for folder in (self.images, self.labels):
-            for path in folder.glob(".*.partial"):
-                path.unlink(missing_ok=True)
+        for folder in (self.folder, *(path for path in self.folder.iterdir() if path.is_dir())):
+            remove_partials(folder)
 
 
 def dataset_folder(dataset_id: int, name: str, parent: Path | None = None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from brainspade_cli.nnunet.dataset import IGNORE, RawCase, RawDataset, read_data
 from brainspade_cli.nnunet.planes import NIFTI, PNG
 from brainspade_cli.nnunet.raw import FILE_ENDINGS
 from brainspade_cli.nnunet.tasks import Task, load_task
+
+# File systems take 255 bytes; the prefix, the channel, the ending and the name while it is written need theirs.
+MAX_NAME_BYTES = 150
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def open_sources(datasets: Sequence[Path], real: Path | None, task: str, file_fo
     folders = [*datasets, *([real] if real else [])]
     if not datasets:
         raise DatasetError("Name at least one dataset that `brainspade sample` made.")
-    if len({folder.resolve() for folder in folders}) < len(folders):
+    if len({os.path.realpath(folder) for folder in folders}) < len(folders):
         raise DatasetError("One dataset is named twice; its cases would count double.")
     opened = [read_dataset(folder) for folder in folders]
     for dataset in opened:
@@ -129,8 +133,11 @@ def _require_every_label(part: Source, task: Task) -> None:
 
 def _check_names(dataset: RawDataset) -> None:
     for case in dataset.cases:
-        if not case.name or case.name.startswith(".") or "/" in case.name or "\\" in case.name:
-            raise DatasetError(f"{dataset.folder} has a case called '{case.name}', which cannot name a file.")
+        shown = case.name[:40].encode("unicode_escape").decode()
+        if not case.name or case.name.startswith(".") or not case.name.isprintable() or set(case.name) & {"/", "\\"}:
+            raise DatasetError(f"{dataset.folder} has a case called '{shown}', which cannot name a file.")
+        if len(case.name.encode()) > MAX_NAME_BYTES:
+            raise DatasetError(f"{dataset.folder} has a case called '{shown}...', which is too long to name a file.")
 
 
 def _common_channels(datasets: Sequence[RawDataset]) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ together: pairs of the same label map, and pairs in the style of the same scan w
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from brainspade_cli.errors import DatasetError
+from brainspade_cli.reading import read_json
 
 FOLDS = 5
 # nnU-Net's, so that its folds and ours are the same ones.
@@ -53,9 +53,9 @@ def synthetic_splits(siblings: Sequence[Mapping[str, Sequence[Hashable]]]) -> li
 def read_splits(path: Path) -> list[Split]:
     """Read a splits_final.json, the cases of each side sorted; raises DatasetError where it is not one."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return [{side: sorted(map(str, fold[side])) for side in ("train", "val")} for fold in content]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise DatasetError(f"{path} holds no splits of nnU-Net's kind ({error!r}).") from error
 
 

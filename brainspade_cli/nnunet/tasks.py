@@ -10,7 +10,6 @@ FILE      {"labels": {"grey": ["gm", "deep_gm"], "lesion": "tumour", "ignore": [
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from brainspade_cli.anatomy import NAMES
 from brainspade_cli.errors import DatasetError
 from brainspade_cli.nnunet.dataset import IGNORE
+from brainspade_cli.reading import read_json
 
 BACKGROUND_NAME = NAMES[0]
 # In a lookup: no label of the source has this value, so that no pixel may.
@@ -128,7 +128,7 @@ def _built_in() -> tuple[Task, ...]:
 
 def _parse(path: Path, known: Collection[str]) -> Task:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_doubles)
+        content = read_json(path, _without_doubles)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} is no task file ({error}).") from error
     entries = content.get("labels") if isinstance(content, dict) else None

@@ -6,14 +6,14 @@ import gzip
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
 from brainspade_cli.errors import DatasetError
-from brainspade_cli.nnunet.planes import COMPRESSION, NIFTI, READ_ERRORS, encode_plane, read_plane, write_whole
+from brainspade_cli.nifti import MAX_BYTES, NiftiError, open_nifti, read_values
+from brainspade_cli.nnunet.planes import COMPRESSION, NIFTI, encode_plane, read_plane, write_whole
 from brainspade_cli.nnunet.tasks import UNDECLARED
+from brainspade_cli.reading import read_bytes
 
 
 def transfer_image(source: Path, target: Path, source_ending: str, target_ending: str) -> None:
@@ -55,6 +55,8 @@ def keeps_values(lookup: NDArray[np.uint8]) -> bool:
 
 def relabel(values: NDArray[Any], lookup: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
     """Exchange label values; raises DatasetError, naming `path`, for values that the lookup does not know."""
+    if values.dtype.kind not in "buif":
+        raise DatasetError(f"{path} holds {values.dtype} pixels, and labels are whole numbers; convert it first.")
     found = np.unique(values)
     unknown = [value for value in found.tolist() if value not in range(UNDECLARED) or lookup[int(value)] == UNDECLARED]
     if unknown:
@@ -66,12 +68,14 @@ def relabel(values: NDArray[Any], lookup: NDArray[np.uint8], path: Path) -> NDAr
 def label_values(path: Path) -> frozenset[int]:
     """Values in a label file; raises DatasetError where it cannot be read."""
     values = _nifti(path)[1] if path.name.endswith(NIFTI) else read_plane(path)[0]
+    if values.dtype.kind not in "buif" or not np.isfinite(values).all():
+        raise DatasetError(f"{path} holds pixels that are no labels ({values.dtype}); convert it first.")
     return frozenset(int(value) for value in np.unique(values))
 
 
 def _relabelled_nifti(path: Path, lookup: NDArray[np.uint8]) -> bytes:
     image, values = _nifti(path)
-    changed = Nifti1Image(relabel(values, lookup, path), None, image.header)
+    changed = type(image)(relabel(values, lookup, path), None, image.header)
     changed.header.set_data_dtype(np.uint8)
     changed.header.set_slope_inter(1, 0)
     return gzip.compress(changed.to_bytes(), COMPRESSION, mtime=0)
@@ -79,14 +83,14 @@ def _relabelled_nifti(path: Path, lookup: NDArray[np.uint8]) -> bytes:
 
 def _nifti(path: Path) -> tuple[Any, NDArray[Any]]:
     try:
-        image: Any = nib.load(path)
-        return image, np.asarray(image.dataobj)
-    except READ_ERRORS as error:
-        raise DatasetError(f"{path} cannot be read ({error}).") from error
+        image = open_nifti(path)
+        return image, read_values(image)
+    except NiftiError as error:
+        raise DatasetError(f"{path} {error}.") from error
 
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
+        return read_bytes(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read ({error}).") from error

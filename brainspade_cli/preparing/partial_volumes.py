@@ -25,16 +25,22 @@ def label_fractions(volume: Volume, scheme: Mapping[int, int], grid_to_world: ND
     space and sampled linearly. Values that `scheme` does not know count as nothing.
     """
     fractions = np.zeros((CHANNELS, *GRID_SHAPE), np.float32)
-    values = np.round(volume.data).astype(np.int32)
-    lookup = np.zeros(max(int(values.max()), *scheme) + 1, np.uint8)
-    lookup[list(scheme)] = list(scheme.values())
-    channels = lookup[np.clip(values, 0, None)]
+    channels = channels_of(volume, scheme)
     sigma = [LABEL_BLUR_MM / spacing for spacing in volume.spacing]
     for channel in np.unique(channels):
         if channel:
             mask = ndimage.gaussian_filter((channels == channel).astype(np.float32), sigma, truncate=3.0)
             fractions[channel] = sample_onto(mask, volume.affine, GRID_SHAPE, grid_to_world)
     return fractions
+
+
+def channels_of(volume: Volume, scheme: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Channel of every voxel (X, Y, Z) of a hard label map; 0 where `scheme` does not know the value."""
+    # Whatever the file holds, the table is as long as the scheme needs.
+    unknown = max(scheme) + 1
+    lookup = np.zeros(unknown + 1, np.uint8)
+    lookup[list(scheme)] = list(scheme.values())
+    return lookup[np.clip(np.round(volume.data), 0, unknown).astype(np.int32)]
 
 
 def combine(

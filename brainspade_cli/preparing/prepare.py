@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 
 from brainspade_cli.anatomy import BACKGROUND, BRAINSTEM, CHANNELS, DEEP_GM, LESIONS
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import InputError
-from brainspade_cli.files import replacing, write_text
+from brainspade_cli.errors import BrainspadeError, InputError, SliceSetError
+from brainspade_cli.files import disk_errors, remove_partials, write_text
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE
+from brainspade_cli.locks import alone
 from brainspade_cli.preparing.contact_sheet import write_contact_sheets
 from brainspade_cli.preparing.registration import require_alignment
 from brainspade_cli.preparing.scan import Outcome, prepare_scan
 from brainspade_cli.preparing.scan_table import ScanFiles, find_scans
-from brainspade_cli.slices import create_slice_set, open_slice_set
+from brainspade_cli.slices import create_slice_set, open_slice_set, write_array
 
 NAMED_AT_MOST = 3
 
@@ -38,7 +43,17 @@ def prepare(
     scans = find_scans(source, held_out)
     if register:
         require_alignment()
-    create_slice_set(out)
+    with disk_errors(out):
+        create_slice_set(out)
+        busy = SliceSetError(f"Another `prepare` is at work in {out}; wait for it, or choose another folder.")
+        with alone(out / ".at-work", busy):
+            remove_partials(out)
+            return _prepare_all(scans, source, out, register, jobs, reporter)
+
+
+def _prepare_all(
+    scans: list[ScanFiles], source: Path, out: Path, register: bool, jobs: int, reporter: Reporter
+) -> dict[str, Any]:
     _say_what_stays(out, source, {scan.name for scan in scans}, reporter)
     outcomes: list[Outcome] = []
     with reporter.progress("prepare", len(scans)) as advance:
@@ -77,20 +92,41 @@ def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | N
             yield prepare_scan(scan, out, register, prior)
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _limit_threads, (threads,)) as pool:
+    context = get_context("spawn")
+    told, lifeline = context.Pipe(duplex=False)
+    with told, lifeline, ProcessPoolExecutor(jobs, context, _start_worker, (threads, told)) as pool:
         running = [pool.submit(prepare_scan, scan, out, register, prior) for scan in scans]
         try:
             for future in as_completed(running):
                 yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException as error:
+            # A scan under way may take minutes, and nobody waits for it any longer.
+            lifeline.close()
+            pool.shutdown(cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise BrainspadeError(
+                    "A worker process was killed, perhaps because memory ran out; what is prepared is kept: run the "
+                    "same command again, with fewer --jobs."
+                ) from error
             raise
 
 
-def _limit_threads(threads: int) -> None:
-    """Keep workers from fighting over the cores (ITK and OpenMP read these when they are first used)."""
+def _start_worker(threads: int, told: Connection) -> None:
+    """Set a worker up: it is not to fight for the cores, and not to outlive its parent.
+
+    Left to itself it would go on writing into the slice set beside the next run. The parent alone answers Ctrl-C.
+    """
+    # ITK and OpenMP read these when they are first used.
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, args=(told,), daemon=True).start()
+
+
+def _end_with_parent(told: Connection) -> None:
+    """End this process when the other end of a pipe is closed, as it is when the process that holds it ends."""
+    wait([told])
+    os._exit(1)
 
 
 def build_prior(folder: Path, names: Collection[str]) -> Path | None:
@@ -118,8 +154,7 @@ def build_prior(folder: Path, names: Collection[str]) -> Path | None:
     average = np.divide(total, seen, out=np.zeros_like(total), where=seen > 0)
     average[BACKGROUND, ..., seen == 0] = 1.0
     path = folder / "prior.npy"
-    with replacing(path) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, np.rint(average * 255).astype(np.uint8), allow_pickle=False)
+    write_array(path, np.rint(average * 255).astype(np.uint8))
     return path
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brainspade_cli.errors import InputError, ScanError
 from brainspade_cli.geometry import BRAIN_CENTRE, GRID_SHAPE, grid_affine
-from brainspade_cli.preparing.volumes import Volume, sample_onto
+from brainspade_cli.preparing.volumes import Volume, centre_of, sample_onto
 
 # Two aligned adult brains overlap with a Dice of 0.93 and more; below this the alignment went wrong.
 MIN_OVERLAP = 0.85
@@ -33,7 +33,7 @@ def centring(brain: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[n
 
     Shifts by whole voxels where the scan is 1 mm already, so that nothing is interpolated without need.
     """
-    centre = (affine @ np.append(np.argwhere(brain).mean(axis=0), 1.0))[:3]
+    centre = (affine @ np.append(centre_of(brain), 1.0))[:3]
     start = affine[:3, 3]
     target = np.asarray(BRAIN_CENTRE) - grid_affine()[:3, 3]
     first_voxel = start + np.round(centre - start - target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from brainspade_cli.anatomy import (
     region_scheme,
 )
 from brainspade_cli.errors import InputError, ScanError
-from brainspade_cli.files import replacing, sha256
+from brainspade_cli.files import sha256
 from brainspade_cli.geometry import (
     GRID_SHAPE,
     MIN_BRAIN_FRACTION,
@@ -34,7 +33,7 @@ from brainspade_cli.geometry import (
     grid_affine,
     slice_position,
 )
-from brainspade_cli.preparing.partial_volumes import Maps, combine, label_fractions, quantise
+from brainspade_cli.preparing.partial_volumes import Maps, channels_of, combine, label_fractions, quantise
 from brainspade_cli.preparing.registration import Template, centring
 from brainspade_cli.preparing.scan_table import ScanFiles
 from brainspade_cli.preparing.tissues import posteriors
@@ -44,15 +43,19 @@ from brainspade_cli.preparing.volumes import (
     normalise,
     read_maps,
     read_volume,
+    require_contrast,
     sample_onto,
     strip_skull,
 )
-from brainspade_cli.slices import BACKGROUND_VALUE, FORMAT, ScanRecord, write_record
+from brainspade_cli.reading import read_json, require_plain
+from brainspade_cli.slices import BACKGROUND_VALUE, FORMAT, ScanRecord, remove_scan, write_array, write_record
 
 # How far the clustering trusts a prior: a person's own tissue labels, or the population's maps.
 OWN_PRIOR_WEIGHT = 0.3
 POPULATION_PRIOR_WEIGHT = 0.3
 PV_TOLERANCE = 0.02
+# The largest schemes have some hundreds; a scan taken for a region map has many thousands.
+MAX_REGIONS = 5000
 # Brightness by channel of a T1-like picture of a label map, for aligning people who have no scan.
 T1_LIKE = np.array([0.0, 0.25, 0.6, 1.0, 0.75, 0.9, 0.5, 0.55], np.float32)
 
@@ -69,11 +72,13 @@ class Outcome:
 def fingerprint(scan: ScanFiles, register: bool, prior: Path | None) -> str:
     """Hash of everything that a scan's slices depend on; raises ScanError where a file is missing."""
     try:
+        for _, path in scan.files:
+            require_plain(path)
         hashes = [(role, sha256(path)) for role, path in scan.files]
         if prior is not None:
             hashes.append(("prior", sha256(prior)))
     except OSError as error:
-        raise ScanError(f"{error.filename} cannot be read ({error.strerror}).") from error
+        raise ScanError(f"{error.filename} cannot be read ({error.strerror}); check the path.") from error
     key = json.dumps([FORMAT, scan.name, scan.dataset, scan.subject, scan.person, scan.split, register, hashes])
     return hashlib.sha256(key.encode()).hexdigest()
 
@@ -86,13 +91,21 @@ def prepare_scan(scan: ScanFiles, out: Path, register: bool, prior: Path | None)
     folder = out / "scans" / scan.name
     try:
         mark = fingerprint(scan, register, prior)
-        record = folder / "scan.json"
-        if record.is_file() and json.loads(record.read_text()).get("fingerprint") == mark:
+        if _recorded(folder / "scan.json") == mark:
             return Outcome(scan.name, "unchanged")
         return _prepare(scan, out, register, prior, mark)
     except InputError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_scan(folder)
         return Outcome(scan.name, "refused", str(error))
+
+
+def _recorded(record: Path) -> str | None:
+    """The fingerprint in a scan's record; None where there is no whole one."""
+    try:
+        content = read_json(record)
+    except (OSError, ValueError):
+        return None
+    return content.get("fingerprint") if isinstance(content, dict) else None
 
 
 def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mark: str) -> Outcome:
@@ -101,6 +114,7 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
     reference = images.get("t1") or next(iter(images.values()), None)
     if reference is not None:
         brain, note = _brain_of(reference)
+        require_contrast(reference, brain)
         notes += note
         moving = np.where(brain, reference.data, 0).astype(np.float32)
         anchor = reference
@@ -178,9 +192,7 @@ def _label_picture(scan: ScanFiles) -> tuple[Volume, NDArray[np.bool_], NDArray[
         raise ScanError(f"{scan.name} has neither an image, nor regions, nor tissues; there is nothing to place it by.")
     volume = read_volume(path)
     scheme = _scheme(volume) if scan.regions else FAST
-    lookup = np.zeros(max(int(volume.data.max()), max(scheme)) + 1, np.uint8)
-    lookup[list(scheme)] = list(scheme.values())
-    channels = lookup[np.clip(np.round(volume.data), 0, None).astype(np.int32)]
+    channels = channels_of(volume, scheme)
     brain = channels > 0
     if not brain.any():
         raise ScanError(f"{path} holds no brain label.")
@@ -188,9 +200,11 @@ def _label_picture(scan: ScanFiles) -> tuple[Volume, NDArray[np.bool_], NDArray[
 
 
 def _scheme(volume: Volume) -> dict[int, int]:
-    values = frozenset(int(value) for value in np.unique(np.round(volume.data)))
+    values = np.unique(np.round(volume.data))
+    if len(values) > MAX_REGIONS:
+        raise ScanError(f"{volume.path} holds {len(values)} different values, more than any region map; give labels.")
     try:
-        return dict(region_scheme(values))
+        return dict(region_scheme(frozenset(int(value) for value in values)))
     except ValueError as error:
         raise ScanError(f"{volume.path} cannot be used as a region map: {error}.") from error
 
@@ -261,9 +275,11 @@ def _sharpened(probability: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _lesion_maps(path: Path, to_world: NDArray[np.float64]) -> Maps:
     volume = read_volume(path, allow_empty=True)
-    unknown = set(np.unique(volume.data).tolist()) - {0.0, *BRATS}
-    if unknown:
-        raise ScanError(f"{path} holds {sorted(unknown)}; a tumour mask holds 0, 1, 2 and 3 or 4.")
+    values = np.unique(volume.data)
+    unknown = values[~np.isin(values, [0, *BRATS])]
+    if len(unknown):
+        listed = ", ".join(f"{value:g}" for value in unknown[:8])
+        raise ScanError(f"{path} holds {listed}; a tumour mask holds 0, 1, 2 and 3 or 4.")
     return label_fractions(volume, BRATS, to_world)
 
 
@@ -292,18 +308,14 @@ def _write_arrays(
     to_world: NDArray[np.float64],
     kept: NDArray[np.int_],
 ) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_scan(folder)
     folder.mkdir(parents=True)
     if maps is not None:
-        _save(folder / "labels.npy", np.ascontiguousarray(quantise(maps[..., kept]).transpose(3, 0, 1, 2)))
+        write_array(folder / "labels.npy", np.ascontiguousarray(quantise(maps[..., kept]).transpose(3, 0, 1, 2)))
     for modality, volume in images.items():
         # Cubic, so that the aligned image is as sharp as the scan; overshoot at the skull's edge is cut by the mask.
         sampled = sample_onto(volume.data, volume.affine, GRID_SHAPE, to_world, order=3)
         sampled = np.clip(sampled, volume.data.min(), volume.data.max())
         scored, _, _ = normalise(sampled, inside, BACKGROUND_VALUE)
-        _save(folder / f"{modality}.npy", np.ascontiguousarray(scored[..., kept].transpose(2, 0, 1).astype(np.float16)))
-
-
-def _save(path: Path, array: NDArray[np.generic]) -> None:
-    with replacing(path) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, array, allow_pickle=False)
+        rows = np.ascontiguousarray(scored[..., kept].transpose(2, 0, 1).astype(np.float16))
+        write_array(folder / f"{modality}.npy", rows)

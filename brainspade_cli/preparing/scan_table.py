@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,9 +11,15 @@ from pathlib import Path
 
 from brainspade_cli.anatomy import MODALITIES
 from brainspade_cli.errors import InputError
+from brainspade_cli.reading import read_bytes, read_json
+from brainspade_cli.slices import SPLITS
 
 MAPS = ("tissues", "regions", "tumour", "pv")
-SPLITS = ("train", "held-out")
+MAX_TABLE_BYTES = 64 * 2**20
+# File systems take 255 bytes.
+MAX_NAME_BYTES = 200
+# Where csv puts the cells of a row that has more than there are columns.
+_BEYOND = "\0beyond"
 # BIDS suffixes and the plain file names that mean the same.
 IMAGE_NAMES = {"t1w": "t1", "t2w": "t2", "pdw": "pd", "t1gd": "t1ce"} | {name: name for name in MODALITIES}
 MAP_NAMES = {"seg": "tumour", "tumor": "tumour", "aseg": "regions", "aparc+aseg": "regions", "synthseg": "regions"} | {
@@ -37,8 +43,8 @@ class ScanFiles:
 
     @property
     def name(self) -> str:
-        """Name of the scan within a slice set: dataset and subject, in letters, digits, dots and dashes."""
-        return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{self.dataset}_{self.subject}".replace("_", "-"))
+        """Name of the scan within a slice set: dataset and subject, in letters of any script, digits, dots, dashes."""
+        return re.sub(r"[^\w.-]+", "-", f"{self.dataset}_{self.subject}".replace("_", "-"))
 
     @property
     def files(self) -> tuple[tuple[str, Path], ...]:
@@ -76,6 +82,9 @@ def find_scans(source: Path, held_out: Iterable[str] = ()) -> list[ScanFiles]:
     absent = wanted - {name for scan in scans for name in scan.person_names}
     if absent:
         raise InputError(f"{source} has no person named {', '.join(sorted(absent))}, who should be held out.")
+    long = [scan for scan in scans if len(scan.name.encode()) > MAX_NAME_BYTES]
+    if long:
+        raise InputError(f"{source} has a scan called {long[0].name[:40]}..., too long to name a folder; shorten it.")
     names = [scan.name for scan in scans]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -121,6 +130,11 @@ def _from_folder(source: Path) -> list[ScanFiles]:
     ]
 
 
+def _listed(names: list[str]) -> str:
+    """Some names in words, as they can be printed."""
+    return ", ".join(name[:40] for name in names[:8])
+
+
 def _entity(name: str, key: str) -> str | None:
     found = re.match(rf"(?:.*_)?({key}-[A-Za-z0-9]+)(?:_|$)", name)
     return found[1] if found else None
@@ -137,36 +151,48 @@ def _dataset_of(source: Path, path: Path, subject: str) -> str:
     description = root / "dataset_description.json"
     if description.is_file():
         try:
-            return str(json.loads(description.read_text())["Name"])
-        except (ValueError, KeyError, TypeError):
+            name = read_json(description)["Name"]
+        except (OSError, ValueError, LookupError, TypeError):
             return root.name
+        return name if isinstance(name, str) and name.strip() else root.name
     return root.name
 
 
 def _from_table(source: Path) -> list[ScanFiles]:
     try:
-        with open(source, newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{source} cannot be read as a TSV ({error}).") from error
-    columns = set(rows[0]) if rows else set()
+        # Spreadsheet programs put a byte-order mark before UTF-8.
+        text = read_bytes(source, MAX_TABLE_BYTES).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", restkey=_BEYOND, strict=True)
+        rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{source} cannot be read as a TSV in UTF-8 ({error}); save it as one.") from error
+    header = list(reader.fieldnames or ())
+    columns = set(header)
+    repeated = sorted({column for column in header if header.count(column) > 1})
+    if repeated:
+        raise InputError(f"{source} has more than one column {_listed(repeated)}; leave one of each.")
     known = {"subject", "dataset", "person", "split", *MODALITIES, *MAPS}
     if "subject" not in columns or not columns & {*MODALITIES, *MAPS}:
         raise InputError(
             f"{source} needs a column `subject` and at least one of {', '.join((*MODALITIES, *MAPS))}, separated by "
             "tabs."
         )
-    unknown = sorted(str(column) for column in columns - known)
+    unknown = sorted(columns - known)
     if unknown:
-        raise InputError(f"{source} has columns that mean nothing here: {', '.join(unknown)}.")
+        raise InputError(f"{source} has columns that mean nothing here: {_listed(unknown)}; leave them out.")
     scans = []
     for number, row in enumerate(rows, start=2):
+        if _BEYOND in row:
+            raise InputError(f"{source}, line {number}: it has more cells than there are columns; check its tabs.")
         cells = {key: (value or "").strip() for key, value in row.items()}
+        odd = [key for key, cell in cells.items() if not cell.isprintable()]
+        if odd:
+            raise InputError(f"{source}, line {number}: `{odd[0]}` holds characters that cannot be printed; mend it.")
         if not cells["subject"]:
-            raise InputError(f"{source}, line {number}: `subject` is empty.")
+            raise InputError(f"{source}, line {number}: `subject` is empty; give every scan one.")
         split = cells.get("split") or "train"
         if split not in SPLITS:
-            raise InputError(f"{source}, line {number}: split '{split}' is neither of {', '.join(SPLITS)}.")
+            raise InputError(f"{source}, line {number}: split '{split[:40]}' is neither of {', '.join(SPLITS)}.")
         paths = {key: source.parent / cells[key] for key in (*MODALITIES, *MAPS) if cells.get(key)}
         scans.append(
             ScanFiles(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainspade_cli.errors import ScanError
+from brainspade_cli.nifti import NiftiError, open_nifti, read_values
 
+# Bounds of what is read at all; beyond them a header is damaged, and believing it would cost memory without end.
 MAX_SIDE = 1024
 MAX_VOXELS = 512**3
+MIN_VOXEL_MM, MAX_VOXEL_MM = 0.05, 50.0
+MAX_FIELD_MM = 1000.0
+MAX_DISTANCE_MM = 100_000.0
+MIN_VOLUME = 1e-3
+MAX_INTENSITY = 1e12
 # A filled axial outline above this area (mm^2) is a head: the largest brains reach 20,000, adult heads start at 24,000.
 MAX_BRAIN_AREA = 22_000.0
 # A stripped scan has one background value over much of the field of view; air in a raw scan is noise.
@@ -57,13 +63,9 @@ def read_maps(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 
 def _read(path: Path, dimensions: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     try:
-        image = nib.load(path)
-    except FileNotFoundError as error:
-        raise ScanError(f"{path} does not exist.") from error
-    except Exception as error:  # a damaged header makes nibabel raise a dozen types, of no common family
-        raise ScanError(f"{path} is not a NIfTI file that can be read; give a .nii or .nii.gz file.") from error
-    if not isinstance(image, (nib.Nifti1Image, nib.Nifti1Pair)):
-        raise ScanError(f"{path} is not a NIfTI file; give a .nii or .nii.gz file.")
+        image = open_nifti(path)
+    except NiftiError as error:
+        raise ScanError(f"{path} {error}.") from error
     shape = image.shape
     while len(shape) > dimensions and shape[-1] == 1:
         shape = shape[:-1]
@@ -71,26 +73,57 @@ def _read(path: Path, dimensions: int) -> tuple[NDArray[np.float32], NDArray[np.
         shape = (*shape, 1)
     if len(shape) != dimensions:
         raise ScanError(f"{path} has {len(shape)} dimensions {tuple(shape)}; a {dimensions}D image is needed.")
-    if any(side < 1 or side > MAX_SIDE for side in shape) or np.prod(shape[:3], dtype=np.int64) > MAX_VOXELS:
+    if max(shape) > MAX_SIDE or np.prod(shape, dtype=np.int64) > MAX_VOXELS:
         raise ScanError(f"{path} claims the size {tuple(shape)}, which no brain scan has; check its header.")
     if image.get_data_dtype().kind not in "iuf":
         raise ScanError(f"{path} holds {image.get_data_dtype()} voxels; one number a voxel is needed.")
-    affine = image.affine
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise ScanError(f"{path} has an affine that places no voxel (singular or not a number); check its header.")
-    if np.linalg.norm(affine[:3, :3], axis=0).max() > 50:
-        raise ScanError(f"{path} claims voxels larger than 50 mm; check its header.")
+    affine, orientation = _placement(path, image.affine, shape)
     try:
-        data = np.asarray(image.dataobj, dtype=np.float32).reshape(shape)
-    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise ScanError(f"{path} ends early or is damaged ({error}); copy or download it again.") from error
+        data = read_values(image, np.float32).reshape(shape)
+    except NiftiError as error:
+        raise ScanError(f"{path} {error}.") from error
     if not np.isfinite(data).all():
         raise ScanError(f"{path} holds NaN or infinite voxels; set them to the background value first.")
+    largest = max(abs(float(data.min())), abs(float(data.max())))
+    if largest > MAX_INTENSITY:
+        raise ScanError(f"{path} holds values up to {largest:.0e}, which no scan has; check its scale.")
+    reordered = nib.orientations.apply_orientation(data, orientation)
+    return np.ascontiguousarray(reordered), affine @ nib.orientations.inv_ornt_aff(orientation, shape[:3])
+
+
+def _placement(
+    path: Path, affine: NDArray[np.float64] | None, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The affine and the orientation (as nibabel gives it) of a scan that lies somewhere; raises ScanError."""
+    if affine is None or not np.isfinite(affine).all():
+        raise ScanError(f"{path} has an affine that places no voxel (it holds NaN or is infinite); check its header.")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if spacing.min() < MIN_VOXEL_MM or spacing.max() > MAX_VOXEL_MM or (spacing * shape[:3]).max() > MAX_FIELD_MM:
+        said = " x ".join(f"{side:.3g}" for side in spacing)
+        raise ScanError(f"{path} claims voxels of {said} mm, which no brain scan of its size has; check its header.")
+    if np.abs(affine[:3, 3]).max() > MAX_DISTANCE_MM:
+        raise ScanError(f"{path} claims to lie {np.abs(affine[:3, 3]).max():.3g} mm from the origin; check its header.")
+    # Of the axes' directions alone: 1 for right angles, 0 for axes in one plane.
+    if abs(np.linalg.det(affine[:3, :3] / spacing)) < MIN_VOLUME:
+        raise ScanError(f"{path} has an affine that places no voxel (singular); check its header.")
     orientation = nib.orientations.io_orientation(affine)
     if np.isnan(orientation).any():
         raise ScanError(f"{path} has an affine that leaves an axis without direction; check its header.")
-    reordered = nib.orientations.apply_orientation(data, orientation)
-    return np.ascontiguousarray(reordered), affine @ nib.orientations.inv_ornt_aff(orientation, shape[:3])
+    return affine, orientation
+
+
+def centre_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean index of a mask's voxels along each axis; unlike a list of the voxels, it takes no memory."""
+    axes = range(mask.ndim)
+    counts = [mask.sum(axis=tuple(other for other in axes if other != axis)) for axis in axes]
+    return np.array([np.average(np.arange(len(count)), weights=count) for count in counts])
+
+
+def require_contrast(volume: Volume, brain: NDArray[np.bool_]) -> None:
+    """Raise ScanError where a brain has one value throughout, as a mask does."""
+    inside = volume.data[brain]
+    if not inside.size or inside.min() == inside.max():
+        raise ScanError(f"{volume.path} has one value all over the brain, as a mask has; give a scan.")
 
 
 def sample_onto(
@@ -189,7 +222,7 @@ def normalise(
     Brain values are kept above `background`, so that a mask can be read back from the result.
     """
     values = data[brain]
-    mean, deviation = float(values.mean()), float(values.std())
-    deviation = max(deviation, 1e-6)
+    mean = float(values.mean(dtype=np.float64))
+    deviation = max(float(values.std(dtype=np.float64)), 1e-6 * abs(mean), float(np.finfo(np.float32).tiny))
     scored = np.clip((data - mean) / deviation, background + 0.1, 10.0)
     return np.where(brain, scored, np.float32(background)).astype(np.float32), mean, deviation

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from brainspade_cli.anatomy import LABELS
 from brainspade_cli.errors import BrainspadeError
-from brainspade_cli.files import replacing
+from brainspade_cli.files import disk_errors, replacing
 from brainspade_cli.geometry import grid_affine
 from brainspade_cli.nnunet.planes import COMPRESSION
 from brainspade_cli.nnunet.raw import RawLayout, flush_cases, write_case
@@ -68,14 +68,8 @@ class CaseWriter:
             self._record()
 
     def _record(self) -> None:
-        try:
+        with disk_errors(self.layout.folder):
             self.manifest.append(self._waiting.popleft().result())
-        except OSError as error:
-            where = error.filename or self.layout.folder
-            raise BrainspadeError(
-                f"{where} could not be written ({error.strerror or error}); what is finished is kept: mend this and "
-                "run the same command again."
-            ) from error
         self.written += 1
 
     def _write(self, pair: Pair) -> dict[str, Any]:

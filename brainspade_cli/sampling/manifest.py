@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainspade_cli.errors import DatasetError
 from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.reading import json_lines
 from brainspade_cli.sampling.shards import Shard
 
 _CASE = re.compile(r"brainspade_(\d{7,})(?:_(\d{4}))?")
@@ -77,16 +79,32 @@ class Manifest:
 
 
 def rows(layout: RawLayout) -> Iterator[dict[str, Any]]:
-    """Every whole line of every manifest of a dataset, one after the other."""
+    """Every whole line of every manifest of a dataset, one after the other; what was edited counts for nothing.
+
+    Raises DatasetError where a manifest cannot be read.
+    """
     for path in sorted(layout.provenance.glob("manifest*.jsonl")):
-        with open(path, "rb") as file:
-            for line in file:
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict) and isinstance(row.get("index"), int):
-                    yield row
+        try:
+            yield from filter(_is_row, json_lines(path))
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read ({error.strerror}); delete it and run again.") from error
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    """Whether a line has what is asked of it later, and names its own pair's files and no others."""
+    index, styles = row.get("index"), row.get("styles")
+    if type(index) is not int or index < 0 or row.get("case") != case_name(index):
+        return False
+    if type(row.get("lesion")) is not bool or type(row.get("attempts")) is not int:
+        return False
+    if not isinstance(row.get("problems"), list) or not isinstance(styles, list):
+        return False
+    return all(
+        isinstance(style, dict)
+        and type(style.get("slice")) is int
+        and all(isinstance(style.get(key), str) for key in ("channel", "name", "sha256"))
+        for style in styles
+    )
 
 
 def pairs_made(layout: RawLayout, pairs: int, channels: int, save_pv: bool) -> NDArray[np.bool_]:

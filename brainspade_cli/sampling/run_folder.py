@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from brainspade_cli.errors import DatasetError
-from brainspade_cli.files import write_json
+from brainspade_cli.files import create_json, remove_partials, write_json
+from brainspade_cli.locks import UNLOCKED, alone, hold, let_go
 from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.reading import read_json
 from brainspade_cli.sampling.shards import Shard
 
 FORMAT = 1
@@ -26,14 +25,17 @@ def read_run(layout: RawLayout) -> dict[str, Any] | None:
     """
     path = layout.provenance / RUN_FILE
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         if layout.folder.exists() and (not layout.folder.is_dir() or any(_contents(layout))):
+            if path.exists():  # another shard has begun the run between our two looks
+                return read_run(layout)
             raise DatasetError(f"{layout.folder} holds something else; choose an empty folder with --out.") from None
         return None
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); choose another folder with --out.") from error
-    if not isinstance(run, dict) or run.get("format") != FORMAT or not isinstance(run.get("settings"), dict):
+    readable = isinstance(run, dict) and run.get("format") == FORMAT and isinstance(run.get("settings"), dict)
+    if not readable or type(run.get("pairs")) is not int:
         raise DatasetError(f"{path} is of another version of brainspade; choose another folder with --out.")
     return run
 
@@ -60,9 +62,27 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
         )
 
 
+def begin_run(layout: RawLayout, settings: Mapping[str, Any], pairs: int, record: Mapping[str, Any]) -> None:
+    """Put a run on record, or take note that it goes on, perhaps with more pairs; see `check_settings`, `write_run`.
+
+    Of shards that start at once one writes the record, and the others are checked against it.
+    """
+    if read_run(layout) is None and create_json(layout.provenance / RUN_FILE, _run(settings, pairs, record)):
+        return
+    begun = read_run(layout)
+    assert begun is not None
+    check_settings(layout, begun, settings, pairs)
+    if begun["pairs"] < pairs:
+        write_run(layout, settings, pairs, record)
+
+
 def write_run(layout: RawLayout, settings: Mapping[str, Any], pairs: int, record: Mapping[str, Any]) -> None:
     """Write run.json. `settings` decide what the pairs are and must stay; `record` is for people to read."""
-    write_json(layout.provenance / RUN_FILE, {"format": FORMAT, "pairs": pairs, "settings": settings, **record})
+    write_json(layout.provenance / RUN_FILE, _run(settings, pairs, record))
+
+
+def _run(settings: Mapping[str, Any], pairs: int, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": FORMAT, "pairs": pairs, "settings": settings, **record}
 
 
 @contextmanager
@@ -72,54 +92,39 @@ def at_work(layout: RawLayout, shard: Shard) -> Iterator[None]:
     Raises DatasetError where another process has it, or is at work with another number of shards: the two would make
     the same pairs. The hold ends with the process, however that ends.
     """
-    if sys.platform == "win32":  # without flock; files are whole all the same, and equal whoever writes them
-        yield
-        return
-    path = layout.provenance / f".at-work-{shard.number}-of-{shard.count}"
-    for other in layout.provenance.glob(".at-work-*"):
-        if not other.name.endswith(f"-of-{shard.count}"):
-            handle = _hold(other)
-            if handle is None:
+    whole = "" if shard.count == 1 else f" on shard {shard}"
+    busy = DatasetError(f"Another run is at work in {layout.folder}{whole}; wait for it, or choose another --out.")
+    with alone(_lock(layout, shard), busy):
+        # Shards of the same number are let be: none is to find its lock taken by a look at it.
+        for path in layout.provenance.glob(".at-work-*"):
+            if not path.name.endswith(f"-of-{shard.count}") and _held(path) is True:
                 raise DatasetError(
                     f"Another run is at work in {layout.folder} with another --shard; wait for it, or divide alike."
                 )
-            _let_go(other, handle)
-    handle = _hold(path)
-    if handle is None:
-        whole = "" if shard.count == 1 else f" on shard {shard}"
-        raise DatasetError(f"Another run is at work in {layout.folder}{whole}; wait for it, or choose another --out.")
-    try:
         yield
-    finally:
-        _let_go(path, handle)
 
 
-def _hold(path: Path) -> int | None:
-    """Lock a file that may be made for it; None where another process holds it, -1 where locks are not to be had."""
-    import fcntl
-
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except OSError:  # network file systems without locks: the run goes on without
-            os.close(handle)
-            return -1
-        try:
-            if os.path.samestat(os.fstat(handle), os.stat(path)):
-                return handle
-        except FileNotFoundError:
-            pass
-        os.close(handle)  # its last holder removed the file between our two calls
+def remove_old_records(layout: RawLayout, shard: Shard) -> None:
+    """Delete half-written records that killed processes left, unless another shard may be at work and write some."""
+    others = [path for path in layout.provenance.glob(".at-work-*") if path != _lock(layout, shard)]
+    if all(_held(path) is False for path in others):
+        remove_partials(layout.folder)
+        remove_partials(layout.provenance)
 
 
-def _let_go(path: Path, handle: int) -> None:
-    path.unlink(missing_ok=True)
-    if handle >= 0:
-        os.close(handle)
+def _lock(layout: RawLayout, shard: Shard) -> Path:
+    return layout.provenance / f".at-work-{shard.number}-of-{shard.count}"
+
+
+def _held(path: Path) -> bool | None:
+    """Whether a process holds a lock file, None where locks are not to be had. One that nobody holds is removed."""
+    handle = hold(path)
+    if handle is None:
+        return True
+    if handle == UNLOCKED:
+        return None
+    let_go(path, handle)
+    return False
 
 
 def _contents(layout: RawLayout) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import replacing
 from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.nnunet.raw import RawLayout
@@ -54,7 +55,12 @@ def _panels(
     layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, str, str], StyleSource]
 ) -> Iterator[PreviewPanel]:
     for channel, style in enumerate(row["styles"]):
-        source = sources[style["channel"], style["name"], style["sha256"]]
+        source = sources.get((style["channel"], style["name"], style["sha256"]))
+        if source is None or not 0 <= style["slice"] < len(source.mean):
+            raise DatasetError(
+                f"{layout.provenance} has a manifest that gives {row['case']} a style which this run does not have; "
+                "delete the manifest and run again."
+            )
         stored, _ = read_plane(layout.image_path(row["case"], channel))
         shown = None if source.slices is None else source.slices[style["slice"]].astype(np.float32)
         image = np.where(stored == 0, np.float32(BACKGROUND_VALUE), source.scale.z_scores(stored))

@@ -13,13 +13,21 @@ import numpy as np
 from brainspade_cli import __version__
 from brainspade_cli.anatomy import LABELS
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import BrainspadeError, DatasetError
+from brainspade_cli.errors import DatasetError
+from brainspade_cli.files import disk_errors
 from brainspade_cli.nnunet.raw import dataset_identity, write_dataset_json
 from brainspade_cli.sampling.case_writer import CaseWriter
 from brainspade_cli.sampling.generate import generate_pairs
 from brainspade_cli.sampling.manifest import Manifest, manifest_path, remove_leftovers, rows
 from brainspade_cli.sampling.run import SampleRequest, SampleRun, open_run
-from brainspade_cli.sampling.run_folder import at_work, check_settings, read_run, write_run
+from brainspade_cli.sampling.run_folder import (
+    at_work,
+    begin_run,
+    check_settings,
+    read_run,
+    remove_old_records,
+    write_run,
+)
 from brainspade_cli.sampling.run_preview import write_preview
 
 # Measured on generated brains: a compressed image, label, and the PV maps.
@@ -41,17 +49,11 @@ def run_sampling(request: SampleRequest, reporter: Reporter) -> dict[str, Any]:
         check_settings(run.layout, begun, run.settings, request.pairs)
     if request.dry_run:
         return _plan_only(run, reporter)
-    try:
+    with disk_errors(run.layout.folder):
         run.layout.create()
         with at_work(run.layout, request.shard):
-            if begun is None or begun["pairs"] < request.pairs:
-                write_run(run.layout, run.settings, request.pairs, run.record())
+            begin_run(run.layout, run.settings, request.pairs, run.record())
             return _fill(run, reporter)
-    except OSError as error:
-        raise BrainspadeError(
-            f"{error.filename or request.folder} could not be written ({error.strerror or error}); "
-            "mend this and run the same command again."
-        ) from error
 
 
 def _plan_only(run: SampleRun, reporter: Reporter) -> dict[str, Any]:
@@ -167,6 +169,7 @@ def _finish(run: SampleRun) -> None:
         run.layout.file_ending,
         made_by=f"brainspade {__version__}",
     )
+    remove_old_records(run.layout, run.request.shard)
 
 
 def _last_rows(run: SampleRun) -> Iterator[dict[str, Any]]:

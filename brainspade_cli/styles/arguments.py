@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from brainspade_cli.styles.channels import channel_named, channel_of_file, is_ni
 
 _NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)", re.DOTALL)
 _NEXT_NAMED = re.compile(r"[\s,]+(?=[A-Za-z][\w-]*=)")
+LONGEST_SHOWN = 200
 _SUBJECT = re.compile(r"(sub-[A-Za-z0-9]+)")
 _SESSION = re.compile(r"(ses-[A-Za-z0-9]+)")
 
@@ -43,7 +45,7 @@ def parse_styles(values: Sequence[str]) -> tuple[StyleArgument, ...]:
     """
     styles: list[StyleArgument] = []
     for value in _split(values):
-        named = None if Path(value).exists() else _NAMED.fullmatch(value)
+        named = None if os.path.exists(value) else _NAMED.fullmatch(value)
         channel = channel_named(named[1]) if named else None
         styles += _read_value(named[2] if named else value, channel)
     if not styles:
@@ -63,7 +65,7 @@ def channels_of(styles: Iterable[StyleArgument]) -> tuple[str, ...]:
 def _split(values: Sequence[str]) -> list[str]:
     parts: list[str] = []
     for value in (value.strip() for value in values):
-        whole = Path(value).exists() or not _NAMED.fullmatch(value)
+        whole = os.path.exists(value) or not _NAMED.fullmatch(value)
         parts += [value] if whole else _NEXT_NAMED.split(value)
     return [part for part in parts if part]
 
@@ -73,22 +75,35 @@ def _read_value(value: str, channel: str | None) -> list[StyleArgument]:
         bank = channel_named(value[1:])
         return [StyleArgument(channel or bank, subject=value, bank=bank)]
     path = Path(value).expanduser()
-    if path.is_file():
+    if os.path.isfile(path):
         found = channel or channel_of_file(path)
         if found is None:
             raise InputError(f"The name of {path} does not tell its contrast; say it, as in --style flair={path}.")
         return [StyleArgument(found, _subject(path), path)]
-    if path.is_dir():
+    if os.path.isdir(path):
         return _read_many(sorted(file for file in path.rglob("*") if _is_scan(file, path)), value, channel)
     if glob.has_magic(value):
-        files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-        return _read_many([file for file in files if file.is_file() and is_nifti(file)], value, channel)
-    raise InputError(f"There is no style scan {path}; give a NIfTI file, a folder, a glob, or a bank such as @flair.")
+        return _read_many([file for file in _matches(path) if file.is_file() and is_nifti(file)], value, channel)
+    shown = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}..."
+    raise InputError(f"There is no style scan {shown}; give a NIfTI file, a folder, a glob, or a bank such as @flair.")
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """The paths that a glob means, sorted; `**` enters no linked folder, as two that lead back would never end."""
+    if "**" not in pattern.parts:
+        return [Path(name) for name in sorted(glob.glob(str(pattern)))]
+    parts = [part if part == "**" else re.sub(r"\*+", "*", part) for part in pattern.parts]
+    first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    root, wanted = Path(*parts[:first]), parts[first:] + (["*"] if parts[-1] == "**" else [])
+    return sorted(path for path in root.glob("/".join(wanted)) if not _is_hidden(path, root))
+
+
+def _is_hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _is_scan(file: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    return is_nifti(file) and not hidden and file.is_file()
+    return is_nifti(file) and not _is_hidden(file, root) and file.is_file()
 
 
 def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[StyleArgument]:

@@ -16,6 +16,8 @@ LARGEST = np.iinfo(np.int16).max
 # A brain whose mean lies in this range keeps its units, if one SD is at least MIN_STEPS integers wide.
 COMFORTABLE = (100.0, 8000.0)
 MIN_STEPS = 10.0
+# Beyond these no power of ten brings a scan into range.
+MIN_STD, MAX_INTENSITY = 1e-30, 1e12
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class IntensityScale:
 
 def intensity_scale(mean: float, std: float, background: float) -> IntensityScale:
     """The scale for a scan; raises InputError where its intensities are not finite or do not vary."""
-    if not all(map(math.isfinite, (mean, std, background))) or std <= 0:
+    numbers = (mean, std, background)
+    if not all(map(math.isfinite, numbers)) or std < MIN_STD or max(map(abs, numbers)) > MAX_INTENSITY:
         raise InputError(f"A brain with mean {mean} and standard deviation {std} has no contrast to paint with.")
     fits = background >= 0 and mean > std
     offset = 0.0 if fits else min(background, mean - 5 * std)

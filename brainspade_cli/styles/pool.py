@@ -92,6 +92,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     Raises ScanError for a scan that cannot be used; one of many in a folder is named and left out instead. Raises
     InputError where a channel has none left, WeightsError where a bank is asked for that the weights lack.
     """
+    refusals: dict[str, str] = {}
     encoder = bundle.network("style_encoder") if any(argument.path for argument in arguments) else None
 
     def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[str, ...]]:
@@ -104,6 +105,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
         except ScanError as error:
             if not argument.optional:
                 raise
+            refusals.setdefault(argument.channel, str(error))
             return None, (f"{error} It is left out.",)
 
     sources: list[StyleSource] = []
@@ -116,7 +118,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     channels = channels_of(arguments)
     for channel in channels:
         if not any(source.channel == channel for source in sources):
-            raise InputError(f"No {channel} scan can be used as a style: {warnings[0] if warnings else ''}")
+            raise InputError(f"No {channel} scan can be used as a style: {refusals[channel]}")
         if bundle.config.modalities and channel not in bundle.config.modalities:
             known = ", ".join(bundle.config.modalities)
             warnings.append(

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from brainspade_cli.errors import ScanError
 from brainspade_cli.geometry import MIN_BRAIN_FRACTION, SLICE_SHAPE
-from brainspade_cli.preparing.volumes import find_foreground, normalise, read_volume, sample_onto, strip_skull
+from brainspade_cli.preparing.volumes import (
+    centre_of,
+    find_foreground,
+    normalise,
+    read_volume,
+    require_contrast,
+    sample_onto,
+    strip_skull,
+)
 from brainspade_cli.slices import BACKGROUND_VALUE
 
 THICK_MM = 2.0
@@ -65,6 +73,7 @@ def load_style(path: Path) -> StyleScan:
         )
     if brain.sum() < 100:
         raise ScanError(f"{path} shows no brain once its skull is taken off; strip it first.")
+    require_contrast(volume, brain)
     scored, mean, deviation = normalise(volume.data, brain, BACKGROUND_VALUE)
     slices = _centred_slices(scored, brain, volume.affine, volume.spacing)
     if len(slices) == 0:
@@ -94,7 +103,7 @@ def _centred_slices(
     """Resample to 1 mm in-plane (through-plane as it is, at least 1 mm) with the brain's centre in the middle."""
     step = max(1.0, spacing[2])
     depth = max(1, round(scored.shape[2] * spacing[2] / step))
-    centre = affine @ np.append(np.argwhere(brain).mean(axis=0), 1.0)
+    centre = affine @ np.append(centre_of(brain), 1.0)
     grid_to_world = np.diag([1.0, 1.0, step, 1.0])
     grid_to_world[:2, 3] = centre[:2] - (np.array(SLICE_SHAPE) - 1) / 2
     lowest = (affine @ np.array([0.0, 0.0, 0.0, 1.0]))[2] if depth > 1 else centre[2]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -16,9 +17,7 @@ from torch import Tensor
 from brainspade_cli.anatomy import CHANNELS, MODALITIES
 from brainspade_cli.errors import SliceSetError
 from brainspade_cli.geometry import MIN_TUMOUR_PIXELS, SLICE_SHAPE, position_fraction
-from brainspade_cli.slices import ScanRecord, SliceSet
-
-POPULATIONS = ("healthy", "tumour")
+from brainspade_cli.slices import POPULATIONS, ScanRecord, SliceSet
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class LabelTable:
         stack = np.empty((len(rows), CHANNELS, *SLICE_SHAPE), dtype=np.float32)
         for place, row in enumerate(rows.tolist()):
             stack[place] = self.arrays[self.scans[row]][self.slices[row]]
-        return torch.from_numpy(stack).div_(255)
+        return _shares(stack, [self.records[self.scans[row]] for row in rows.tolist()])
 
 
 def label_table(slice_set: SliceSet, population: str, tumour_fraction: float) -> LabelTable:
@@ -85,6 +84,18 @@ def draw_rows(groups: Sequence[Group], count: int, generator: torch.Generator) -
         members = groups[number].rows
         rows[index] = members[int(places[index] * len(members))]
     return rows
+
+
+def _shares(stack: NDArray[np.float32], records: Sequence[ScanRecord]) -> Tensor:
+    """PV maps (B, 8, 192, 256) of bytes as shares of 1; raises SliceSetError where they do not sum to 1."""
+    whole = (stack.sum(axis=1) == 255).all(axis=(1, 2))
+    if not whole.all():
+        _refuse(records[int(whole.argmin())], "PV maps that do not sum to 1")
+    return torch.from_numpy(stack).div_(255)
+
+
+def _refuse(record: ScanRecord, what: str) -> NoReturn:
+    raise SliceSetError(f"The scan {record.name} of the slice set has {what}; delete its folder and prepare it again.")
 
 
 def _labelled(slice_set: SliceSet, population: str) -> tuple[ScanRecord, ...]:
@@ -171,6 +182,9 @@ class ImageTable:
     def read(self, rows: Tensor) -> Tensor:
         """Images (B, 1, 192, 256), float32, z-scored, of the given rows."""
         stack = np.stack([self.images[self.volumes[row]][self.slices[row]] for row in rows.tolist()])
+        finite = np.isfinite(stack).all(axis=(1, 2))
+        if not finite.all():
+            _refuse(self.records[self.volumes[rows[int(finite.argmin())]]], "an image that holds NaN or is infinite")
         return torch.from_numpy(stack.astype(np.float32))[:, None]
 
     def maps(self, rows: Tensor) -> Tensor:
@@ -180,7 +194,7 @@ class ImageTable:
             labels = self.labels[self.volumes[row]]
             assert labels is not None, "content is drawn among labelled scans"
             stack[place] = labels[self.slices[row]]
-        return torch.from_numpy(stack).div_(255)
+        return _shares(stack, [self.records[self.volumes[row]] for row in rows.tolist()])
 
     def targets(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Class numbers, modality (B,) and dataset (B,), of the given rows."""

@@ -1,13 +1,14 @@
 """Checkpoints: a folder of one safetensors file and one JSON file, written under another name and renamed. No pickle.
 
     STAGE/checkpoint-00001200/tensors.safetensors   parameters, buffers, their averages, optimiser states
-    STAGE/checkpoint-00001200/state.json            step, settings, SHA-256 of the tensors
+    STAGE/checkpoint-00001200/state.json            step, settings, SHA-256 of the tensors and of the rest
 
-A checkpoint counts only if its JSON can be read and the hash agrees; else the one before it is taken.
+A checkpoint counts only if its JSON can be read and the hashes agree; else the one before it is taken.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn, optim
 
-from brainspade_cli.errors import InputError
-from brainspade_cli.files import sha256, write_json
+from brainspade_cli.errors import InputError, TrainingError
+from brainspade_cli.files import flush, sha256, write_json
+from brainspade_cli.tensors import save_tensors
 
 FORMAT = 1
 PREFIX = "checkpoint-"
@@ -60,35 +63,62 @@ class TrainingState:
 
 
 def save_checkpoint(folder: Path, state: TrainingState, step: int, settings: Mapping[str, Any]) -> Path:
-    """Save the state after `step` steps as one whole checkpoint, and drop all but the last two."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Save the state after `step` steps as one whole checkpoint of `folder`, and drop all but the last two.
+
+    Those of later steps go as well: training has passed them over because they are damaged. Raises OSError where the
+    disk does not play along, and TrainingError where something in the state is not a finite number; the checkpoints
+    before stay.
+    """
+    flat = state.tensors()
+    for name, value in flat.items():
+        # Loss and gradients cannot show all: an optimiser's step may overflow, and so may a running variance.
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise TrainingError(
+                f"{name} of {folder} is not a finite number after step {step - 1}, and was not saved; lower the "
+                "learning rate and resume from the last checkpoint."
+            )
     final = folder / f"{PREFIX}{step:08d}"
     partial = folder / f".partial-{final.name}"
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_unfinished(folder)
     partial.mkdir()
-    tensors = partial / "tensors.safetensors"
-    save_file(state.tensors(), tensors)
-    with open(tensors, "rb+") as handle:
-        os.fsync(handle.fileno())
-    write_json(
-        partial / "state.json",
-        {"format": FORMAT, "step": step, "settings": dict(settings), "sha256": sha256(tensors)},
-    )
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
+    try:
+        tensors = partial / "tensors.safetensors"
+        save_tensors(flat, tensors)
+        flush(tensors)
+        head = _plain({"format": FORMAT, "step": step, "settings": dict(settings), "sha256": sha256(tensors)})
+        write_json(partial / "state.json", {**head, "own_sha256": _digest(head)})
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+    finally:
+        # After a failure it would take up the room that the next try needs.
+        shutil.rmtree(partial, ignore_errors=True)
+    for damaged in later_checkpoints(folder, step):
+        shutil.rmtree(damaged, ignore_errors=True)
     for old in _candidates(folder)[KEEP:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Delete the checkpoints that killed processes left half-written."""
+    for partial in folder.glob(f".partial-{PREFIX}*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Newest whole checkpoint of a stage with its state.json, or None where there is none."""
+    """Newest whole checkpoint of a stage with its state.json, or None where there is none.
+
+    Raises OSError for one that is there and may not be read: it is not to be taken for a damaged one.
+    """
     for candidate in _candidates(folder):
         try:
-            head: dict[str, Any] = json.loads((candidate / "state.json").read_text())
-            if head["format"] == FORMAT and head["sha256"] == sha256(candidate / "tensors.safetensors"):
+            head: dict[str, Any] = dict(json.loads((candidate / "state.json").read_text(encoding="utf-8")))
+            # Early checkpoints have no hash of this file itself.
+            own = head.pop("own_sha256", None)
+            whole = own in (None, _digest(head)) and head["sha256"] == sha256(candidate / "tensors.safetensors")
+            if whole and head["format"] == FORMAT and candidate.name == f"{PREFIX}{head['step']:08d}":
                 return candidate, head
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             continue
     return None
 
@@ -115,7 +145,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, dic
     if found is None:
         return None
     path, head = found
-    wanted = json.loads(json.dumps(dict(settings)))
+    wanted = _plain(settings)
     # A setting that the checkpoint does not record cannot be held against it.
     names = sorted(key for key, value in head["settings"].items() if key not in wanted or wanted[key] != value)
     if names:
@@ -129,6 +159,22 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, dic
 def has_checkpoint(folder: Path) -> bool:
     """Whether a stage's folder holds anything that looks like a checkpoint, whole or not."""
     return bool(_candidates(folder))
+
+
+def later_checkpoints(folder: Path, step: int) -> list[Path]:
+    """What looks like checkpoints of later steps than `step`."""
+    return [path for path in _candidates(folder) if path.name > f"{PREFIX}{step:08d}"]
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Data as it comes back from JSON: lists for tuples, texts for numbers that are keys."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(data)))
+    return plain
+
+
+def _digest(head: Mapping[str, Any]) -> str:
+    """SHA-256 of a checkpoint's state.json without this hash."""
+    return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
 
 
 def _candidates(folder: Path) -> list[Path]:

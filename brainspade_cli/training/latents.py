@@ -5,7 +5,7 @@ all outside the brain, where the KL loss makes latents all noise: a denoiser wou
 
 training/latents/<population>/mean.npy         float16 (rows, copies, channels, h, w): copy 0 is the slice as it is,
                                                the others are flipped and deformed before they are encoded
-training/latents/<population>/conditions.npy   float32 (rows, copies, 3), for a copy may hold its tumour in another brain
+training/latents/<population>/conditions.npy   float32 (rows, copies, 3): a copy may have its tumour in another brain
 training/latents/<population>/index.json       what they were made of; written last
 """
 
@@ -73,7 +73,8 @@ def latent_statistics(run: Run, autoencoder: LabelAutoencoder, table: LabelTable
     generator = step_generator(run.seed, "latent statistics", 0)
     rows = table.draw(min(STATISTICS_ROWS, 8 * len(table)), generator)
     parts = [
-        _encode(run, autoencoder, table.maps(part).to(run.machine.device)).cpu() for part in rows.split(ENCODED_TOGETHER)
+        _encode(run, autoencoder, table.maps(part).to(run.machine.device)).cpu()
+        for part in rows.split(ENCODED_TOGETHER)
     ]
     values = torch.cat(parts).double().transpose(0, 1).flatten(1)
     mean, std = values.mean(dim=1), values.std(dim=1).clamp(min=1e-6)

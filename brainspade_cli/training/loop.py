@@ -26,8 +26,14 @@ from torch import Tensor, nn, optim
 
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, TrainingError
-from brainspade_cli.files import replacing
-from brainspade_cli.training.checkpoints import TrainingState, restore, save_checkpoint
+from brainspade_cli.files import disk_errors, remove_partials, replacing
+from brainspade_cli.training.checkpoints import (
+    TrainingState,
+    later_checkpoints,
+    remove_unfinished,
+    restore,
+    save_checkpoint,
+)
 from brainspade_cli.training.losslog import LossLog
 from brainspade_cli.training.machine import Machine, seeded
 
@@ -106,11 +112,29 @@ def train(
     averages = {name: _frozen_copy(stage.modules[name]) for name in stage.averaged}
     optimisers = {update.name: _optimiser(stage, update) for update in stage.updates}
     state = TrainingState(stage.modules, averages, optimisers)
-    done = restore(folder, state, stage.settings)
-    if done < stage.steps:
-        _run(stage, state, folder, machine, done, seed, reporter, 60 * checkpoint_minutes)
+    if restore(folder, state, stage.settings) < stage.steps:
+        with disk_errors(folder, "go on with --resume"), machine.alone(folder):
+            # Once more, now that nobody else takes it further.
+            done = restore(folder, state, stage.settings)
+            _check_start(folder, done, machine, reporter)
+            _run(stage, state, folder, machine, done, seed, reporter, 60 * checkpoint_minutes)
     machine.wait()
     return {name: averages.get(name, module).eval() for name, module in stage.modules.items()}
+
+
+def _check_start(folder: Path, done: int, machine: Machine, reporter: Reporter) -> None:
+    """Look at what lies in the folder of a stage that starts after `done` steps, and remove what kills have left.
+
+    Raises InputError where another process found another checkpoint.
+    """
+    if machine.mean(torch.tensor(float(done), device=machine.device)).item() != done:
+        raise InputError(f"The processes find other checkpoints in {folder}; --out must be a folder that all share.")
+    if machine.is_main:
+        damaged = later_checkpoints(folder, done)
+        if damaged:
+            reporter.warn(f"{damaged[0]} is damaged; going on from step {done}.")
+        remove_unfinished(folder)
+        remove_partials(folder)
 
 
 def _run(
@@ -272,6 +296,9 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    # Those that came too late for the last step to see are for whatever comes next.
+    if received:
+        signal.raise_signal(received[0])
 
 
 def _interruption(received: list[int]) -> BaseException:

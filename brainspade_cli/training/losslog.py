@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -30,14 +31,14 @@ class LossLog:
         csv.DictWriter(self.handle, self.columns).writerow(row)  # type: ignore[arg-type]
 
     def flush(self) -> None:
-        """Bring what was written to the file."""
+        """Bring what was written to the disk."""
         if self.handle is not None:
             self.handle.flush()
+            os.fsync(self.handle.fileno())
 
     def _open(self, names: list[str]) -> None:
         known = list(self.rows[0]) if self.rows else ["step", "seconds"]
         self.columns = known + [name for name in names if name not in known]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
             writer = csv.DictWriter(handle, self.columns)
             writer.writeheader()
@@ -46,10 +47,10 @@ class LossLog:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    """Whole rows of a log; a last line that was cut off is left out."""
+    """Whole rows of a log; a last line that was cut off, or that a power cut spoiled, is left out."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     with_newline = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(with_newline.splitlines())
-    return [row for row in reader if row.get("step") and None not in row.values()]
+    return [row for row in reader if (row.get("step") or "").isdigit() and None not in (*row, *row.values())]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from brainspade_cli.devices import Compute, open_compute
+from brainspade_cli.errors import InputError
+from brainspade_cli.locks import UNLOCKED, hold, let_go
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,22 @@ class Machine:
         mean = self.mean(torch.cat([tensor.flatten() for tensor in tensors]))
         for tensor, part in zip(tensors, mean.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    @contextmanager
+    def alone(self, folder: Path) -> Iterator[None]:
+        """Hold a folder of training state while the block runs; raises InputError where another training has it."""
+        path = folder / ".at-work"
+        handle: int | None = UNLOCKED
+        if self.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = hold(path)
+        try:
+            if self.mean(torch.tensor(float(handle is None), device=self.device)).item() > 0:
+                raise InputError(f"Another training is at work in {folder}; wait for it, or choose another --out.")
+            yield
+        finally:
+            if self.is_main and handle is not None:
+                let_go(path, handle)
 
     def wait(self) -> None:
         """Wait until every process has come here."""

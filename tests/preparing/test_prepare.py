@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +11,7 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.preparing.prepare import prepare
-from brainspade_cli.slices import BACKGROUND_VALUE, open_slice_set
+from brainspade_cli.slices import BACKGROUND_VALUE, create_slice_set, open_slice_set, remove_scan
 from tests.phantoms import affine_of, save, t1_of, tissue_phantom
 
 QUIET = Reporter(quiet=True)
@@ -143,3 +144,18 @@ def test_a_slice_set_of_another_version_is_refused(prepared, tmp_path):
         open_slice_set(tmp_path)
     with pytest.raises(SliceSetError, match="brainspade prepare"):
         open_slice_set(tmp_path / "nothing")
+
+
+def test_a_set_that_was_cut_off_at_its_very_start_is_gone_on_with(tmp_path, scans):
+    (tmp_path / ".0123abcd.partial.slice-set.json").write_text("{")
+    create_slice_set(tmp_path)
+    assert open_slice_set(tmp_path).scans == ()
+
+
+def test_a_scan_that_was_being_removed_is_no_part_of_the_set(prepared, tmp_path, monkeypatch):
+    """Killed after the first file: the record goes first, so that no record is left without its arrays."""
+    shutil.copytree(prepared[0], tmp_path / "set")
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    remove_scan(tmp_path / "set/scans/own-sub-01")
+    assert "own-sub-01" not in [scan.name for scan in open_slice_set(tmp_path / "set").scans]
+    assert (tmp_path / "set/scans/own-sub-01/labels.npy").exists()

@@ -35,7 +35,7 @@ def add_scan(folder, name, channel, levels, split="train", population="healthy",
     maps[:, channel] = 255
     if deep:
         maps[:, channel, 0, 0], maps[:, DEEP_GM, 0, 0] = 0, 255
-    (folder / "scans" / name).mkdir()
+    (folder / "scans" / name).mkdir(parents=True)
     np.save(folder / "scans" / name / "labels.npy", maps)
     zeros = (0,) * len(levels)
     positions = tuple(slice_position(level) for level in levels)

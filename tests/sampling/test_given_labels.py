@@ -20,7 +20,7 @@ def test_slices_are_taken_as_they_are_and_in_turn(tmp_path: Path) -> None:
     save(tmp_path / "b.nii.gz", ill[:, :, None], MM)
     save(tmp_path / "a.nii.gz", plain[:, :, None], MM)
     labels = GivenLabels(tmp_path, quiet())
-    draws = labels.block(0)
+    draws = labels.draw(range(8))
     assert labels.count == 2
     assert [draw.origin for draw in draws[:3]] == ["a.nii.gz slice 0", "b.nii.gz slice 0", "a.nii.gz slice 0"]
     assert (draws[0].label == plain).all()
@@ -38,7 +38,7 @@ def test_volumes_give_their_brain_slices_in_any_orientation(tmp_path: Path, axes
     save(tmp_path / "v.nii.gz", volume, MM, axes)
     labels = GivenLabels(tmp_path, quiet())
     assert labels.count == 2
-    draws = labels.block(0)
+    draws = labels.draw(range(8))
     assert (draws[0].label == volume[:, :, 1]).all()
     assert (draws[1].label == volume[:, :, 3]).all()
     assert draws[1].position_mm - draws[0].position_mm == pytest.approx(2)
@@ -67,7 +67,7 @@ def test_pv_maps_are_read_from_nifti_and_npz(tmp_path: Path, scale: int) -> None
     nib.save(
         nib.Nifti1Image(np.moveaxis(stored, 0, -1)[:, :, None], affine_of((192, 256, 1), MM)), tmp_path / "a.nii.gz"
     )
-    draws = GivenLabels(tmp_path, quiet()).block(0)
+    draws = GivenLabels(tmp_path, quiet()).draw(range(8))
     for draw in draws[:2]:
         assert np.abs(draw.maps / 255 - maps).max() <= 1 / 255
         assert (draw.maps.sum(axis=0, dtype=int) == 255).all()
@@ -98,7 +98,7 @@ def test_what_is_no_label_is_said(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", maps[:3])
     refused(r"must hold one array of PV maps, \(8, X, Y\)")
     np.savez(tmp_path / "a.npz", np.array([{"a": 1}], dtype=object))
-    refused("cannot be read as a plain .npz file")
+    refused("must hold one array of PV maps")
     (tmp_path / "a.nii").write_bytes(b"junk")
     refused("not a NIfTI file")
     nib.save(nib.Nifti1Image(np.ones((10, 10, 1, 3), np.float32), affine_of((10, 10, 1), MM)), tmp_path / "a.nii.gz")

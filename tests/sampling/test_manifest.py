@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +39,14 @@ def put(layout: RawLayout, index: int, channels: int = 1, pv: bool = False) -> N
 def list_pairs(layout: RawLayout, *indices: int, shard: Shard | None = None) -> None:
     with Manifest(manifest_path(layout, shard or Shard())) as manifest:
         for index in indices:
-            manifest.append({"index": index})
+            manifest.append(line(index))
+
+
+def line(index: int) -> dict[str, Any]:
+    """What is asked of a pair's line."""
+    style = {"channel": "t1", "name": "t1.nii.gz", "sha256": "0", "slice": 0}
+    known = {"attempts": 1, "problems": [], "lesion": False, "styles": [style]}
+    return {"case": case_name(index), "index": index, **known}
 
 
 def test_a_pair_is_made_when_it_is_listed_and_its_files_are_there(layout: RawLayout) -> None:
@@ -91,7 +100,9 @@ def test_a_long_torn_line_is_cut_off(layout: RawLayout) -> None:
 
 
 def test_foreign_lines_are_passed_over(layout: RawLayout) -> None:
-    manifest_path(layout, Shard()).write_text('[1]\n{"index": "2"}\n\xff\n{"index": 3}\n', encoding="latin-1")
+    manifest_path(layout, Shard()).write_text(
+        f'[1]\n{{"index": "2"}}\n\xff\n{json.dumps(line(3))}\n', encoding="latin-1"
+    )
     assert [row["index"] for row in rows(layout)] == [3]
 
 

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from brainspade_cli.errors import DatasetError
+from brainspade_cli.locks import UNLOCKED
 from brainspade_cli.nnunet.raw import RawLayout
-from brainspade_cli.sampling.run_folder import at_work, check_settings, read_run, write_run
+from brainspade_cli.sampling import run_folder
+from brainspade_cli.sampling.run_folder import (
+    at_work,
+    begin_run,
+    check_settings,
+    read_run,
+    remove_old_records,
+    write_run,
+)
 from brainspade_cli.sampling.shards import Shard
 
 SETTINGS = {"seed": 0, "tumour": True, "tumour_fraction": 0.5, "labels": None, "weights": {"a": "1"}}
@@ -84,3 +95,60 @@ def test_the_lock_of_a_killed_run_holds_nobody_up(layout: RawLayout) -> None:
     (layout.provenance / ".at-work-0-of-1").touch()
     with at_work(layout, Shard()):
         pass
+
+
+def test_of_shards_that_begin_at_once_all_are_held_to_one_record(
+    layout: RawLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other shard writes its record when this one has found none."""
+    create = run_folder.create_json
+
+    def late(path: Path, data: Any) -> bool:
+        create(path, {**data, "settings": {**SETTINGS, "seed": 5}, "pairs": 4})
+        return create(path, data)
+
+    monkeypatch.setattr(run_folder, "create_json", late)
+    with pytest.raises(DatasetError, match="begun with seed 5, now 0"):
+        begin_run(layout, SETTINGS, 10, {})
+    monkeypatch.setattr(run_folder, "create_json", create)
+    begin_run(layout, {**SETTINGS, "seed": 5}, 10, {})
+    run = read_run(layout)
+    assert run is not None
+    assert run["pairs"] == 10
+
+
+def test_a_shard_that_looks_while_another_begins_is_not_put_off(
+    layout: RawLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one's record and first images come between its looks for the record and for anything else."""
+    contents = run_folder._contents
+
+    def meanwhile(looked_at: RawLayout) -> Iterator[Path]:
+        write_run(looked_at, SETTINGS, 10, {})
+        (looked_at.images / "brainspade_0000000_0000.nii.gz").touch()
+        return contents(looked_at)
+
+    monkeypatch.setattr(run_folder, "_contents", meanwhile)
+    run = read_run(layout)
+    assert run is not None
+    assert run["settings"] == SETTINGS
+
+
+def test_records_that_kills_left_are_removed_when_nobody_else_may_write_them(
+    layout: RawLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [layout.folder / ".0123abcd.partial.dataset.json", layout.provenance / ".0123abcd.partial.run.json"]
+    for path in left:
+        path.touch()
+    with at_work(layout, Shard(0, 2)):
+        with at_work(layout, Shard(1, 2)):
+            remove_old_records(layout, Shard(0, 2))
+            assert all(path.exists() for path in left)
+        (layout.provenance / ".at-work-1-of-2").touch()
+        with monkeypatch.context() as patched:
+            patched.setattr(run_folder, "hold", lambda path: UNLOCKED)
+            remove_old_records(layout, Shard(0, 2))
+            assert all(path.exists() for path in left)
+        remove_old_records(layout, Shard(0, 2))
+    assert not any(path.exists() for path in left)
+    assert list(layout.provenance.iterdir()) == []

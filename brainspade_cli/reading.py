@@ -1,0 +1,71 @@
+"""Reading files that anybody may have written: plain ones alone, of bounded size, nested no deeper than can be read.
+
+A named pipe would hold a run for ever, and a device never ends; both are refused before they are opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Parsed JSON takes up to 25 times the room of its text.
+MAX_JSON_BYTES = 64 * 2**20
+# A manifest's line has some hundred bytes; a longer one is no line of ours.
+MAX_LINE_BYTES = 2**20
+
+Pairs = list[tuple[str, Any]]
+
+
+def require_plain(path: Path) -> int:
+    """Size of a plain file in bytes; raises OSError for what is absent, and for a folder, a pipe or a device."""
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return status.st_size
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A plain file's bytes; raises OSError, ValueError where it has more than `limit` of them."""
+    if require_plain(path) > limit:
+        raise ValueError(f"it is larger than {limit} bytes")
+    return path.read_bytes()
+
+
+def read_json(path: Path, pairs_hook: Callable[[Pairs], Any] | None = None) -> Any:
+    """Data of a JSON file in UTF-8; raises OSError, and ValueError for everything that is wrong with the content."""
+    return parse_json(read_bytes(path, MAX_JSON_BYTES), pairs_hook)
+
+
+def parse_json(text: bytes, pairs_hook: Callable[[Pairs], Any] | None = None) -> Any:
+    """Data of a JSON text in UTF-8; raises ValueError, also for texts that could not be written to a file again."""
+    try:
+        data = json.loads(text.decode("utf-8"), object_pairs_hook=pairs_hook)
+        if b"\\ud" in text.lower():
+            json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return data
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Tables of a JSONL file, one a line; what is no table is left out, as a line that a kill cut short. OSError."""
+    require_plain(path)
+    with open(path, "rb") as file:
+        whole = True
+        while line := file.readline(MAX_LINE_BYTES):
+            begins, whole = whole, line.endswith(b"\n")
+            if not begins:
+                continue
+            try:
+                row = parse_json(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                yield row

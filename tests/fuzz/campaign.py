@@ -1,0 +1,49 @@
+"""Attack every entry point with many cases and print what came of it: `python -m tests.fuzz.campaign 10000`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from tests.fuzz.harness import attack
+from tests.fuzz.targets import Material, targets
+
+# Cases of each target, of a hundred: those that cost most get fewest.
+SHARES = {
+    "style": 12, "labels": 14, "prepare": 1, "table": 14, "folder": 4, "weights": 8,
+    "used_weights": 5, "dataset_json": 11, "dataset_files": 10, "task": 10, "slices": 10, "run_folder": 1,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run a campaign."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cases", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--show", type=int, default=400)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as folder:
+        material = Material.make(Path(folder) / "material")
+        for target in targets(material):
+            if options.only and target.name not in options.only.split(","):
+                continue
+            count = options.cases if options.only else options.cases * SHARES[target.name] // 100
+            begun = time.monotonic()
+            numbers = range(options.first, options.first + count)
+            result = attack(target, numbers, options.seed, Path(folder) / "work")
+            print(f"{target.name}: {dict(result.outcomes)} in {time.monotonic() - begun:.0f} s", flush=True)
+            for defect in result.defects:
+                print("   ", defect[: options.show].replace("\n", "\n      "), flush=True)
+
+
+if __name__ == "__main__":
+    main()
