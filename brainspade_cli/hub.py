@@ -198,9 +198,11 @@ def _impatient() -> Iterator[None]:
     from huggingface_hub import get_session
 
     def look(response: Any) -> None:
-        wait = response.headers.get("Retry-After", "").strip()
-        if response.status_code in (429, 503) and wait.isdecimal() and int(wait) > PATIENCE_SECONDS:
-            raise _AskedTooOftenError(response.status_code, int(wait))
+        # The second is the Hub's own, such as `"api";r=0;t=55`, and goes first where both are given.
+        waits = [response.headers.get("Retry-After", "").strip()]
+        waits += re.findall(r"\bt=(\d+)", response.headers.get("RateLimit", ""))
+        if response.status_code in (429, 503) and waits[-1].isdecimal() and int(waits[-1]) > PATIENCE_SECONDS:
+            raise _AskedTooOftenError(response.status_code, int(waits[-1]))
 
     hooks = get_session().event_hooks["response"]
     hooks.append(look)

@@ -54,7 +54,13 @@ def hold(path: Path) -> int | None:
 
 
 def let_go(path: Path, handle: int) -> None:
-    """Give a lock back that `hold` gave, and remove its file."""
-    path.unlink(missing_ok=True)
-    if handle != UNLOCKED:
-        os.close(handle)
+    """Give a lock back that `hold` gave, and remove its file, unless somebody else has put another there since."""
+    if handle == UNLOCKED:
+        path.unlink(missing_ok=True)
+        return
+    try:
+        if os.path.samestat(os.fstat(handle), os.stat(path)):
+            path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        pass
+    os.close(handle)

@@ -56,7 +56,7 @@ def open_nifti(path: Path) -> Any:
     except Exception as error:  # a damaged header makes nibabel raise a dozen types, of no common family
         raise NiftiError(f"is not a NIfTI file that can be read ({_line(error)})") from error
     if not shape or min(shape) < 1 or math.prod(map(int, shape)) * voxel > MAX_BYTES:
-        raise NiftiError(f"claims the size {tuple(map(int, shape))}, which no scan has; check its header")
+        raise NiftiError(f"claims the size {tuple(map(int, shape))}, more than is read here; check its header")
     if not kind.sizeof_hdr <= offset <= MAX_OFFSET:
         raise NiftiError(f"claims that its voxels start at byte {offset}; check its header")
     if offset + math.prod(map(int, shape)) * voxel > size * (DEFLATE if packed else 1):

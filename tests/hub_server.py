@@ -50,6 +50,7 @@ class Hub:
     refused: dict[str, int] = field(default_factory=dict)
     refused_at_last: dict[str, int] = field(default_factory=dict)
     retry_after: str = ""
+    rate_limit: str = ""
     # How many refusals there are before a file is served after all.
     patience: int = 1_000_000
     # Files that redirect to themselves, with HEAD and GET or with GET alone.
@@ -108,7 +109,8 @@ def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler
             status = hub.refused.get(file) or (hub.refused_at_last.get(file) if last else None)
             if status and hub.patience > 0:
                 hub.patience -= 1
-                wait = {"Retry_After": hub.retry_after} if hub.retry_after else {}
+                waits = {"Retry_After": hub.retry_after, "RateLimit": hub.rate_limit}
+                wait = {key: value for key, value in waits.items() if value}
                 return self.fail("GatedRepo") if status == 403 else self.reply(status, **wait)
             if file in hub.loops or (last and file in hub.loops_at_last):
                 return self.reply(302, Location=self.path)

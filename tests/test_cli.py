@@ -223,8 +223,9 @@ def test_ctrl_c_that_typer_does_not_see_is_told_as_well(run, monkeypatch):
 def test_ctrl_c_while_python_takes_itself_down_changes_nothing():
     script = (
         "import atexit, os, signal, sys\n"
+        "def late(): os.kill(os.getpid(), signal.SIGINT); sum(range(1000))\n"
         # Registered first, and so called last.
-        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "atexit.register(late)\n"
         "from brainspade_cli import cli\n"
         "sys.argv = ['brainspade', '--version']\n"
         "cli.main()"

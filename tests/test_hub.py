@@ -226,6 +226,14 @@ def test_a_hub_that_wants_to_be_left_alone_is_not_waited_for(hub: Hub, commit: s
     assert hub.count("GET", ENCODER) <= 1
 
 
+def test_the_hubs_own_word_for_a_wait_is_understood(hub: Hub, commit: str) -> None:
+    hub.rate_limit = '"api";r=0;t=3000'
+    hub.refused_at_last[ENCODER] = 429
+    began = time.monotonic()
+    refusal(ENCODER, "429", "3000 seconds", revision=commit)
+    assert time.monotonic() - began < 10
+
+
 def test_a_short_wait_that_the_hub_asks_for_is_kept(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)

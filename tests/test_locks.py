@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from brainspade_cli.errors import DatasetError
-from brainspade_cli.locks import alone
+from brainspade_cli.locks import alone, hold, let_go
 
 BUSY = DatasetError("somebody is at work")
 
@@ -39,3 +39,13 @@ def test_a_file_system_without_locks_is_worked_on_without(tmp_path: Path, monkey
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with alone(tmp_path / ".lock", BUSY), alone(tmp_path / ".lock", BUSY):
         pass
+
+
+def test_who_lost_its_folder_takes_no_lock_of_others_away(tmp_path: Path) -> None:
+    with alone(tmp_path / ".lock", BUSY):
+        (tmp_path / ".lock").unlink()
+        theirs = hold(tmp_path / ".lock")
+        assert theirs is not None
+    assert hold(tmp_path / ".lock") is None
+    let_go(tmp_path / ".lock", theirs)
+    assert not (tmp_path / ".lock").exists()

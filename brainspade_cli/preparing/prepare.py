@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -95,8 +97,9 @@ def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | N
     context = get_context("spawn")
     told, lifeline = context.Pipe(duplex=False)
     with told, lifeline, ProcessPoolExecutor(jobs, context, _start_worker, (threads, told)) as pool:
-        running = [pool.submit(prepare_scan, scan, out, register, prior) for scan in scans]
         try:
+            with _interrupts_held_back():
+                running = [pool.submit(prepare_scan, scan, out, register, prior) for scan in scans]
             for future in as_completed(running):
                 yield future.result()
         except BaseException as error:
@@ -111,15 +114,27 @@ def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | N
             raise
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back while workers are started. They inherit that for good, so that the parent alone answers it."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(threads: int, told: Connection) -> None:
     """Set a worker up: it is not to fight for the cores, and not to outlive its parent.
 
-    Left to itself it would go on writing into the slice set beside the next run. The parent alone answers Ctrl-C.
+    Left to itself it would go on writing into the slice set beside the next run.
     """
     # ITK and OpenMP read these when they are first used.
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, args=(told,), daemon=True).start()
 
 

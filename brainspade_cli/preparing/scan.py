@@ -91,6 +91,11 @@ def prepare_scan(scan: ScanFiles, out: Path, register: bool, prior: Path | None)
     folder = out / "scans" / scan.name
     try:
         mark = fingerprint(scan, register, prior)
+    except InputError as error:
+        # What is not there now, on a share that is down, may be there again: hours of work are not thrown away for it.
+        kept = " (its slices from before are kept)" if (folder / "scan.json").exists() else ""
+        return Outcome(scan.name, "refused", f"{error}{kept}")
+    try:
         if _recorded(folder / "scan.json") == mark:
             return Outcome(scan.name, "unchanged")
         return _prepare(scan, out, register, prior, mark)

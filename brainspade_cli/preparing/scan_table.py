@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,9 +186,9 @@ def _from_table(source: Path) -> list[ScanFiles]:
         if _BEYOND in row:
             raise InputError(f"{source}, line {number}: it has more cells than there are columns; check its tabs.")
         cells = {key: (value or "").strip() for key, value in row.items()}
-        odd = [key for key, cell in cells.items() if not cell.isprintable()]
+        odd = [key for key, cell in cells.items() if {"Cc", "Cs"} & set(map(unicodedata.category, cell))]
         if odd:
-            raise InputError(f"{source}, line {number}: `{odd[0]}` holds characters that cannot be printed; mend it.")
+            raise InputError(f"{source}, line {number}: `{odd[0]}` holds control characters; mend it.")
         if not cells["subject"]:
             raise InputError(f"{source}, line {number}: `subject` is empty; give every scan one.")
         split = cells.get("split") or "train"

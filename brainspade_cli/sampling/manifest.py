@@ -87,7 +87,7 @@ def rows(layout: RawLayout) -> Iterator[dict[str, Any]]:
         try:
             yield from filter(_is_row, json_lines(path))
         except OSError as error:
-            raise DatasetError(f"{path} cannot be read ({error.strerror}); delete it and run again.") from error
+            raise DatasetError(f"{path} cannot be read ({error.strerror}); mend this and run again.") from error
 
 
 def _is_row(row: dict[str, Any]) -> bool:

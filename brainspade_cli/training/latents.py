@@ -174,6 +174,8 @@ def _create(run: Run, folder: Path, rows: tuple[int, int], latent: tuple[int, ..
         (folder / "index.json").unlink(missing_ok=True)
         for name, (dtype, shape) in kinds.items():
             path = folder / f"{name}.npy"
+            # A file that another process has mapped stays whole under its feet.
+            path.unlink(missing_ok=True)
             np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(*rows, *shape)).flush()
             _take_room(path)
     run.machine.wait()

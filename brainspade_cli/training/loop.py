@@ -8,6 +8,7 @@ processes each computes a share of the same batch, and gradients are averaged be
 from __future__ import annotations
 
 import copy
+import shutil
 import signal
 import threading
 import time
@@ -112,27 +113,32 @@ def train(
     averages = {name: _frozen_copy(stage.modules[name]) for name in stage.averaged}
     optimisers = {update.name: _optimiser(stage, update) for update in stage.updates}
     state = TrainingState(stage.modules, averages, optimisers)
-    if restore(folder, state, stage.settings) < stage.steps:
+    if _agreed(restore(folder, state, stage.settings), folder, machine) < stage.steps:
         with disk_errors(folder, "go on with --resume"), machine.alone(folder):
             # Once more, now that nobody else takes it further.
-            done = restore(folder, state, stage.settings)
-            _check_start(folder, done, machine, reporter)
+            done = _agreed(restore(folder, state, stage.settings), folder, machine)
+            _clear_start(folder, done, machine, reporter)
             _run(stage, state, folder, machine, done, seed, reporter, 60 * checkpoint_minutes)
     machine.wait()
     return {name: averages.get(name, module).eval() for name, module in stage.modules.items()}
 
 
-def _check_start(folder: Path, done: int, machine: Machine, reporter: Reporter) -> None:
-    """Look at what lies in the folder of a stage that starts after `done` steps, and remove what kills have left.
-
-    Raises InputError where another process found another checkpoint.
-    """
-    if machine.mean(torch.tensor(float(done), device=machine.device)).item() != done:
+def _agreed(done: int, folder: Path, machine: Machine) -> int:
+    """`done`, if all processes found that step's checkpoint; raises InputError in all of them where they differ."""
+    if not machine.agrees(done):
         raise InputError(f"The processes find other checkpoints in {folder}; --out must be a folder that all share.")
+    return done
+
+
+def _clear_start(folder: Path, done: int, machine: Machine, reporter: Reporter) -> None:
+    """Remove what kills have left in the folder of a stage that starts after `done` steps.
+
+    A damaged checkpoint goes at once: later it would count among those that are kept, in place of a whole one.
+    """
     if machine.is_main:
-        damaged = later_checkpoints(folder, done)
-        if damaged:
-            reporter.warn(f"{damaged[0]} is damaged; going on from step {done}.")
+        for damaged in later_checkpoints(folder, done):
+            reporter.warn(f"{damaged} is damaged and was removed; going on from step {done}.")
+            shutil.rmtree(damaged, ignore_errors=True)
         remove_unfinished(folder)
         remove_partials(folder)
 

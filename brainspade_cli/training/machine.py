@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from brainspade_cli.devices import Compute, open_compute
@@ -53,6 +54,14 @@ class Machine:
             return values
         reduced: Tensor = self.accelerator.reduce(values, reduction="mean")
         return reduced
+
+    def agrees(self, value: int) -> bool:
+        """Whether all processes hold the same value; the same answer in each of them."""
+        if self.processes == 1:
+            return True
+        own = torch.tensor(value, device=self.device)
+        theirs = broadcast(own.clone(), from_process=0)
+        return self.mean((own != theirs).float()).item() == 0
 
     def mean_in_place(self, tensors: list[Tensor]) -> None:
         """Replace each tensor by its mean over all processes, all of them sent as one message."""

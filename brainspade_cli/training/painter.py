@@ -181,7 +181,7 @@ class _Losses:
             terms["perceptual"] = settings.perceptual_weight, self.perceptual(painted, batch["target"])
         if settings.kl_weight > 0:
             # A sum over the whole batch: gradients are averaged over processes, so each share counts that many times.
-            terms["kl"] = settings.kl_weight * self.processes, losses.style_kl(mean, log_variance)
+            terms["kl"] = settings.kl_weight, self.processes * losses.style_kl(mean, log_variance)
         if settings.contrastive_weight > 0:
             copy = warp(style - BACKGROUND_VALUE, batch["copy"]) + BACKGROUND_VALUE
             copy_mean, copy_log_variance = self.encoder(copy)

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,8 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.preparing.prepare import prepare
+from brainspade_cli.preparing.scan import prepare_scan
+from brainspade_cli.preparing.scan_table import find_scans
 from brainspade_cli.slices import BACKGROUND_VALUE, create_slice_set, open_slice_set, remove_scan
 from tests.phantoms import affine_of, save, t1_of, tissue_phantom
 
@@ -115,6 +118,17 @@ def test_a_second_run_keeps_what_is_unchanged_and_a_changed_split_is_taken_up(pr
     assert again["unchanged"] == 4
     assert record.stat().st_mtime_ns == before
     assert next(s for s in open_slice_set(out).scans if s.name == "own-sub-02").split == "held-out"
+
+
+def test_slices_outlive_a_scan_that_cannot_be_read_now(prepared, scans, tmp_path):
+    """A share that is down for an hour must not cost what took hours to align."""
+    out = tmp_path / "slices"
+    shutil.copytree(prepared[0], out)
+    scan = next(scan for scan in find_scans(scans) if scan.name == "clinic-sub-01")
+    outcome = prepare_scan(replace(scan, images={"flair": tmp_path / "gone/flair.nii.gz"}), out, False, None)
+    assert outcome.status == "refused"
+    assert "slices from before are kept" in outcome.message
+    assert (out / "scans/clinic-sub-01/scan.json").exists()
 
 
 def test_the_contact_sheet_shows_every_scan(prepared):

@@ -116,3 +116,9 @@ def test_sources_without_scans_and_unknown_people_say_so(tmp_path):
     touch(tmp_path / "sub-01/t1.nii.gz")
     with pytest.raises(InputError, match="no person named sub-09"):
         find_scans(tmp_path, ["sub-09"])
+
+
+@pytest.mark.parametrize("name", ["Zo\u00eb\u00a0B", "\u0646\u200c\u0645", "y\u3000x", "a\u202fb", "\U0001f9e0"])
+def test_names_may_hold_any_letters_and_spaces(tmp_path, name):
+    (tmp_path / "t.tsv").write_text(f"subject\tt1\nx\t{name}.nii.gz\n", encoding="utf-8")
+    assert find_scans(tmp_path / "t.tsv")[0].images["t1"].name == f"{name}.nii.gz"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 from brainspade_cli import tensors
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import BrainspadeError, InputError
+from brainspade_cli.errors import BrainspadeError, InputError, TrainingError
 from brainspade_cli.training import checkpoints, loop
 from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.losslog import LossLog
@@ -78,6 +79,26 @@ def test_a_damaged_newest_checkpoint_is_never_taken(trained: Path, name: str, ho
         path.write_bytes(whole)
 
 
+def test_no_byte_of_a_checkpoints_settings_may_change(trained: Path) -> None:
+    path = trained / "checkpoint-00000004" / "state.json"
+    whole = path.read_bytes()
+    kept = newest_checkpoint(trained)
+    assert kept is not None
+    taken = 0
+    try:
+        for at in range(len(whole)):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            found = newest_checkpoint(trained)
+            assert found is not None
+            if found[0] == kept[0]:
+                taken += 1
+                assert {key: found[1][key] for key in kept[1]} == kept[1]
+    finally:
+        path.write_bytes(whole)
+    # Letters in the name of the file's own hash, without which it is taken for an early checkpoint.
+    assert taken <= len("own_sha256")
+
+
 def test_damaged_checkpoints_are_told_and_do_not_push_out_whole_ones(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,10 +110,36 @@ def test_damaged_checkpoints_are_told_and_do_not_push_out_whole_ones(
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(SystemExit):
         run_toy(torn, toy_stage(4, spoil=stop_at(1, signal.SIGTERM)))
-    assert "checkpoint-00000004 is damaged; going on from step 0" in capsys.readouterr().err
+    assert "checkpoint-00000004 is damaged and was removed; going on from step 0" in capsys.readouterr().err
     assert step_of(torn) == 2
     run_toy(torn, toy_stage(4))
     assert_same(tmp_path / "straight", torn)
+
+
+def test_a_torn_checkpoint_is_not_among_those_that_are_kept(trained: Path, tmp_path: Path) -> None:
+    """It goes before anything is saved: later it would take the place of the whole one before it."""
+    torn = tmp_path / "torn"
+    shutil.copytree(trained, torn)
+    with (torn / "checkpoint-00000004" / "tensors.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(TrainingError):
+        run_toy(torn, toy_stage(6, spoil=lambda step, loss: loss * torch.nan))
+    assert [path.name for path in torn.glob("checkpoint-*")] == ["checkpoint-00000003"]
+
+
+def test_checkpoints_of_another_format_or_other_networks_are_refused_and_kept(trained: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    state = other / "checkpoint-00000004" / "state.json"
+    head = {key: value for key, value in json.loads(state.read_text()).items() if key != "own_sha256"}
+    state.write_text(json.dumps({**head, "format": head["format"] + 1}))
+    with pytest.raises(InputError, match=r"checkpoint-00000004 is of format \d"):
+        run_toy(other, toy_stage(6))
+    assert state.exists()
+    wider = toy_stage(6)
+    wider.modules["painter"].add_module("more", torch.nn.Linear(1, 1))
+    with pytest.raises(InputError, match="does not fit the networks of this version"):
+        run_toy(trained, wider)
 
 
 def test_a_checkpoint_that_may_not_be_read_is_not_taken_for_damaged(
@@ -171,8 +218,8 @@ def test_processes_that_see_other_checkpoints_are_told(trained: Path) -> None:
     class TwoFolders(Machine):
         """The machine of two processes, of which the other one has found no checkpoint."""
 
-        def mean(self, values: torch.Tensor) -> torch.Tensor:
-            return values / 2 if values.numel() == 1 and values.item() == 4 else values
+        def agrees(self, value: int) -> bool:
+            return value == 0
 
     machine = TwoFolders(**vars(open_machine("cpu", "fp32")))
     with pytest.raises(InputError, match="must be a folder that all share"):

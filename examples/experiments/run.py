@@ -1,0 +1,175 @@
+"""The paper's three experiments in small: train segmenters on real and on synthetic slices, test both on real volumes.
+
+    python examples/experiments/run.py 3.1 --slices SLICES --work WORK [--weights WEIGHTS] [--segmenter unet|nnunet]
+
+SLICES is a slice set that `brainspade prepare` made. Results go to WORK/results/. Interrupted, the same command goes
+on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# torch's threads spin while they wait, and it reads this when it is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from arms import EXPERIMENTS, Choices, Experiment, experiment
+from nnunet import Cut, NnunetSegmenter
+from report import picture, results, table
+from segmenter import Segmenter
+from sets import Workshop
+from study import run_study, score_study
+from unet import UNetSegmenter
+
+from brainspade_cli.console import Reporter
+from brainspade_cli.devices import open_compute
+from brainspade_cli.errors import BrainspadeError, InputError
+from brainspade_cli.files import write_json, write_text
+from brainspade_cli.slices import open_slice_set
+from brainspade_cli.weights import open_bundle
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scale. `pairs`: synthetic pairs, and simulated ones; `stride`: every how manieth real slice is trained on.
+
+    `steps`: optimiser steps of a training, by segmenter; `iterations`: of an epoch of nnU-Net.
+    """
+
+    pairs: int
+    stride: int
+    steps: dict[str, int]
+    iterations: int
+    validation_iterations: int
+    cut: Cut | None
+    mirror: bool
+
+
+# `small` is for two cores, `full` is the paper's size and nnU-Net's own settings, for a GPU.
+PLANS = {
+    "small": Plan(1000, 2, {"unet": 600, "nnunet": 1000}, 50, 1, Cut(), False),
+    "full": Plan(20_000, 1, {"unet": 20_000, "nnunet": 250_000}, 250, 50, None, True),
+}
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the experiments that were asked for, one after the other, and print their tables."""
+    reporter = Reporter(quiet=arguments.quiet)
+    compute = open_compute(arguments.device, "auto")
+    slices = open_slice_set(arguments.slices)
+    plan = PLANS[arguments.plan]
+    bundle = open_bundle(arguments.weights)
+    _refuse_seen_people(bundle.config.people.train, slices.people("held-out"))
+    choices = Choices(
+        healthy=arguments.healthy,
+        patients=arguments.patients,
+        styles=arguments.styles,
+        synthetic_labels=arguments.synthetic_labels,
+        pairs=arguments.pairs or plan.pairs,
+        stride=arguments.stride or plan.stride,
+        seed=arguments.seed,
+        weights=_digest(bundle.hashes()),
+    )
+    segmenter = _segmenter(arguments, plan, compute.device.type)
+    shop = Workshop(arguments.work / "sets", slices, arguments.weights, arguments.device, reporter)
+    for name in EXPERIMENTS if arguments.experiment == "all" else (arguments.experiment,):
+        wanted = experiment(name, slices, choices)
+        arms = _arms(wanted, arguments.arms)
+        trainings = run_study(wanted, arms, arguments.trainings, shop, segmenter, arguments.work, arguments.seed)
+        settings: dict[str, Any] = {
+            "segmenter": segmenter.key,
+            "device": compute.describe(),
+            "weights": bundle.config.name,
+            "weights_digest": choices.weights,
+            **{key: getattr(choices, key) for key in ("pairs", "stride", "seed", "styles", "synthetic_labels")},
+        }
+        found = results(wanted, score_study(wanted, trainings, slices), trainings, settings)
+        folder = arguments.work / "results" / f"{name}-{segmenter.key}-{choices.weights}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "results.json", found)
+        write_text(folder / "table.md", table(found))
+        picture(wanted, trainings, slices, folder / "segmentations.png")
+        reporter.result(f"{table(found)}\nWritten to {folder}.", found)
+
+
+def _segmenter(arguments: argparse.Namespace, plan: Plan, device: str) -> Segmenter:
+    steps = arguments.steps or plan.steps[arguments.segmenter]
+    if arguments.segmenter == "unet":
+        return UNetSegmenter(steps=steps, device=device)
+    if steps % plan.iterations:
+        raise InputError(f"nnU-Net trains in epochs of {plan.iterations} steps; {steps} is no multiple of that.")
+    return NnunetSegmenter(
+        epochs=steps // plan.iterations,
+        iterations=plan.iterations,
+        validation_iterations=plan.validation_iterations,
+        cut=plan.cut,
+        mirror=plan.mirror,
+        shared=arguments.work / "plans",
+        device=device,
+    )
+
+
+def _arms(wanted: Experiment, text: str | None) -> tuple[str, ...]:
+    """The arms to run, in the experiment's order, so that the reference is first wherever it is among them."""
+    if text is None:
+        return wanted.default
+    names = tuple(wanted.arms) if text == "all" else tuple(name.strip() for name in text.split(","))
+    unknown = [name for name in names if name not in wanted.arms]
+    if unknown:
+        raise InputError(f"Experiment {wanted.name} has no arm {unknown[0]}; there are {', '.join(wanted.arms)}.")
+    return tuple(name for name in wanted.arms if name in names)
+
+
+def _refuse_seen_people(seen: tuple[str, ...], tested: tuple[str, ...]) -> None:
+    both = sorted(set(seen) & set(tested))
+    if both:
+        raise InputError(
+            f"The weights were trained on {', '.join(both)}, who are held out in the slice set; use other weights, or"
+            " prepare the scans with these people in training."
+        )
+
+
+def _digest(hashes: dict[str, str]) -> str:
+    return hashlib.sha256("".join(f"{name}{value}" for name, value in sorted(hashes.items())).encode()).hexdigest()[:8]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", choices=(*EXPERIMENTS, "all"))
+    parser.add_argument("--slices", type=Path, required=True, help="a slice set made by `brainspade prepare`")
+    parser.add_argument("--work", type=Path, required=True, help="folder for sets, trainings and results")
+    parser.add_argument("--weights", help="a bundle; default: the embedded one")
+    parser.add_argument("--segmenter", choices=("nnunet", "unet"), default="nnunet")
+    parser.add_argument("--plan", choices=tuple(PLANS), default="small")
+    parser.add_argument("--trainings", type=int, default=3, help="trainings of each arm, each of its own seed")
+    parser.add_argument("--arms", help="names, with commas between them, or all; default: the paper's and DR")
+    parser.add_argument("--steps", type=int, help="optimiser steps of every training; default: the plan's")
+    parser.add_argument("--pairs", type=int, help="synthetic pairs of a set, and simulated ones; default: the plan's")
+    parser.add_argument("--stride", type=int, help="every how manieth real slice is trained on; default: the plan's")
+    parser.add_argument("--healthy", default="oasis", help="dataset of 3.1, and of the T1s of 3.2")
+    parser.add_argument("--patients", default="brats", help="dataset of 3.3, and of the FLAIRs of 3.2")
+    parser.add_argument("--styles", choices=("training", "target"), default="training", help="3.2: whose FLAIRs")
+    parser.add_argument(
+        "--synthetic-labels", choices=("patients", "healthy"), default="patients", help="3.2: labels drawn for S(FLAIR)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--quiet", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        main(_parser().parse_args())
+    except BrainspadeError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on from where it was.\n")
+        sys.exit(130)

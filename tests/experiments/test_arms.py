@@ -1,0 +1,78 @@
+import pytest
+from arms import EXPERIMENTS, FEW_PATIENTS, Choices, experiment
+from sets import REAL, SIMULATED, SYNTHETIC, mark_of
+
+from brainspade_cli.errors import InputError
+from brainspade_cli.slices import open_slice_set
+from tests.conftest import make_scan
+
+CHOICES = Choices("rings", "lesions", "training", "patients", pairs=8, stride=2, seed=0, weights="w1")
+
+
+@pytest.fixture
+def slices(slice_folder):
+    return open_slice_set(slice_folder)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_nobody_who_is_tested_is_trained_on_or_gives_a_style(slices, name):
+    wanted = experiment(name, slices, CHOICES)
+    tested = {mark_of(scan) for scan in wanted.test}
+    assert tested == {
+        mark_of(scan) for scan in slices.select(split="held-out") if scan.dataset == wanted.test[0].dataset
+    }
+    for recipes in wanted.arms.values():
+        for recipe in recipes:
+            assert not tested & {*recipe.scans, *recipe.styles}
+    assert set(wanted.default) <= set(wanted.arms) == set(wanted.meaning)
+    assert wanted.reference in wanted.default
+
+
+def test_styles_of_the_target_people_come_without_their_labels(slices):
+    choices = Choices(**{**vars(CHOICES), "styles": "target"})
+    wanted = experiment("3.2", slices, choices)
+    tested = {mark_of(scan) for scan in wanted.test}
+    assert set(wanted.arms["S(FLAIR)"][0].styles) == tested
+    assert all(not tested & set(recipe.scans) for recipes in wanted.arms.values() for recipe in recipes)
+
+
+def test_experiments_share_what_is_the_same(slices):
+    first, second = experiment("3.1", slices, CHOICES), experiment("3.2", slices, CHOICES)
+    assert first.arms["R"] == second.arms["R(T1)"]
+    assert first.arms["S"] == second.arms["S(T1)"]
+    assert first.arms["DR"] == second.arms["DR"]
+    assert first.arms["R"] != second.arms["R(target)"]
+
+
+def test_new_weights_change_only_what_they_paint(slices):
+    newer = Choices(**{**vars(CHOICES), "weights": "w2"})
+    for name in EXPERIMENTS:
+        before, after = experiment(name, slices, CHOICES), experiment(name, slices, newer)
+        for arm, recipes in before.arms.items():
+            for old, new in zip(recipes, after.arms[arm], strict=True):
+                assert (old.key == new.key) == (old.kind in (REAL, SIMULATED))
+
+
+def test_the_hybrid_is_both_sets(slices):
+    wanted = experiment("3.3", slices, CHOICES)
+    assert wanted.arms["H"] == (*wanted.arms["S"], *wanted.arms["R"])
+    assert [recipe.kind for recipe in wanted.arms["H"]] == [SYNTHETIC, REAL]
+    assert wanted.arms["S"][0].tumour
+
+
+def test_few_patients_are_few_and_drawn_by_the_seed(tmp_path):
+    from brainspade_cli.slices import create_slice_set
+
+    create_slice_set(tmp_path)
+    for number in range(9):
+        make_scan(tmp_path, number, population="tumour", held_out=number == 8)
+    slices = open_slice_set(tmp_path)
+    drawn = [experiment("3.3", slices, Choices(**{**vars(CHOICES), "seed": seed})) for seed in (0, 0, 1)]
+    people = [set(wanted.arms["R"][0].scans) for wanted in drawn]
+    assert len(people[0]) == FEW_PATIENTS
+    assert people[0] == people[1] != people[2]
+
+
+def test_datasets_that_are_not_there_are_named(slices):
+    with pytest.raises(InputError, match=r"no labelled train scans of dataset nobody.*rings"):
+        experiment("3.1", slices, Choices(**{**vars(CHOICES), "healthy": "nobody"}))

@@ -1,0 +1,135 @@
+"""The experiments end to end, on brains made of ellipses; with real nnU-Net among the slow tests."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import run
+from sets import STORAGE, hard_labels, write_style
+from study import read_volume
+
+from brainspade_cli.errors import InputError
+from brainspade_cli.nnunet.dataset import read_dataset
+from brainspade_cli.nnunet.planes import read_plane
+from brainspade_cli.slices import BACKGROUND_VALUE, open_slice_set
+from tests.experiments.conftest import FOLDER
+
+
+def arguments(slice_folder, tiny_weights, work, experiment, *more):
+    fixed = ["--healthy", "rings", "--patients", "lesions", "--device", "cpu", "--pairs", "8", "--trainings", "1"]
+    places = ["--slices", str(slice_folder), "--weights", str(tiny_weights), "--work", str(work)]
+    return [experiment, *places, *fixed, *more]
+
+
+@pytest.fixture
+def experiments(slice_folder, tiny_weights, tmp_path, capsys):
+    """Run experiments with the U-Net: returns what went to stdout and to stderr."""
+
+    def start(experiment, *more):
+        texts = arguments(slice_folder, tiny_weights, tmp_path, experiment, "--segmenter", "unet", *more)
+        run.main(run._parser().parse_args(texts))
+        return capsys.readouterr()
+
+    return start
+
+
+def test_real_slices_teach_tissues_and_finished_trainings_are_not_repeated(experiments, tmp_path):
+    said = experiments("3.1", "--arms", "R", "--steps", "40", "--stride", "1")
+    (folder,) = (tmp_path / "results").iterdir()
+    found = json.loads((folder / "results.json").read_text())
+    assert found["summary"]["R"]["wm"]["dice"]["mean"] > 0.6
+    assert found["test"] == ["sub-healthy3"]
+    assert len(found["scores"]) == 3
+    assert (folder / "segmentations.png").stat().st_size > 1000
+    table = (folder / "table.md").read_text()
+    assert table in said.out
+    assert f"{found['summary']['R']['wm']['dice']['mean']:.3f}" in table
+    volume = next((tmp_path / "trainings").rglob("sub-healthy3.nii.gz"))
+    assert nib.load(volume).shape == (192, 256, 6)
+    assert set(np.unique(read_volume(volume))) <= {0, 1, 2, 3}
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    again = experiments("3.1", "--arms", "R", "--steps", "40", "--stride", "1")
+    assert again.err.count("finished before") == 1
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == before
+    assert json.loads((folder / "results.json").read_text()) == found
+
+
+def test_tumours_are_learnt_from_two_channels_of_synthetic_and_real_pairs(experiments, tmp_path):
+    experiments("3.3", "--arms", "H", "--steps", "2")
+    (raw,) = (tmp_path / "raw").glob("*/nnUNet_raw/Dataset501_arm")
+    dataset = read_dataset(raw)
+    assert dataset.header.channel_names == ("t1", "flair")
+    assert dataset.header.labels == {"background": 0, "whole_tumour": 1}
+    # Eight made, and the six slices of each of three patients.
+    assert len(dataset.cases) == 8 + 3 * 6
+    (folder,) = (tmp_path / "results").iterdir()
+    assert {row["label"] for row in json.loads((folder / "results.json").read_text())["scores"]} == {"whole_tumour"}
+    assert "recall whole_tumour" in (folder / "table.md").read_text()
+
+
+def test_labels_of_scans_are_painted_and_lesions_ignored(experiments, slice_folder, tmp_path):
+    experiments("3.2", "--arms", "R(target),RL-painted", "--steps", "2")
+    headers = [read_dataset(raw).header for raw in (tmp_path / "raw").glob("*/nnUNet_raw/Dataset501_arm")]
+    assert {tuple(header.labels) for header in headers} == {
+        ("background", "csf", "gm", "wm", "ignore"),
+        ("background", "csf", "gm", "wm"),
+    }
+    (painted,) = (tmp_path / "sets").glob("painted-flair-*/Dataset501_set")
+    cases = read_dataset(painted).cases
+    assert len(cases) == 8
+    # Eighteen slices for eight pairs: every third, from the second on.
+    slices = open_slice_set(slice_folder)
+    labels = [hard_labels(slices, scan)[k] for scan in slices.select(population="healthy") for k in (1, 4)]
+    for case, label in zip(cases, [*labels, *labels], strict=False):
+        assert np.array_equal(read_plane(case.label)[0], label)
+
+
+def test_stored_slices_give_their_z_scores_back(slice_folder, tmp_path):
+    slices = open_slice_set(slice_folder)
+    scan = slices.select(population="tumour")[0]
+    path = write_style(slices, scan, "flair", tmp_path)
+    assert path.name == "sub-subtumour4_flair.nii.gz"
+    stored = np.moveaxis(np.asarray(nib.load(path).dataobj), -1, 0)
+    images = np.asarray(slices.images(scan, "flair"), np.float32)
+    brain = images != BACKGROUND_VALUE
+    assert ((stored > 0) == brain).all()
+    assert np.allclose(STORAGE.z_scores(stored.astype(np.int16))[brain], images[brain], atol=0.006)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--arms", "R,X"), "no arm X"),
+        (("--healthy", "nobody"), "nobody"),
+        (("--segmenter", "nnunet", "--steps", "70"), "multiple"),
+    ],
+)
+def test_what_cannot_be_run_is_said_before_anything_is_made(experiments, tmp_path, more, message):
+    with pytest.raises(InputError, match=message):
+        experiments("3.1", *more)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_nnunet_runs_the_experiment_for_real(slice_folder, tiny_weights, tmp_path):
+    pytest.importorskip("nnunetv2", reason="nnU-Net is not installed")
+    texts = arguments(slice_folder, tiny_weights, tmp_path, "3.1", "--arms", "R,S", "--steps", "50")
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(FOLDER.parents[1])}
+    command = [sys.executable, str(FOLDER / "run.py"), *texts]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    (folder,) = (tmp_path / "results").iterdir()
+    found = json.loads((folder / "results.json").read_text())
+    assert found["summary"]["R"]["wm"]["dice"]["mean"] > 0.5
+    # Both arms were trained by one plan, cut down.
+    (shared,) = (tmp_path / "plans").iterdir()
+    configuration = json.loads(shared.read_text())["configurations"]["2d"]
+    assert configuration["batch_size"] == 8
+    assert configuration["patch_size"] == [128, 128]
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert again.stderr.count("finished before") == 2
