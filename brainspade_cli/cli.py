@@ -29,6 +29,7 @@ from brainspade_cli.cli_options import (
     Revision,
     Seed,
     SliceFolder,
+    StartFrom,
     Weights,
 )
 from brainspade_cli.cli_weights import weights_app
@@ -101,6 +102,7 @@ def train_labels(
     preset: PresetName = "starter",
     population: Annotated[str, typer.Option(metavar="healthy|tumour|both", help="Which denoisers to train.")] = "both",
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each denoiser, in place of the preset's.")] = None,
+    start_from: StartFrom = None,
     resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -127,6 +129,7 @@ def train_labels(
         device=device,
         precision=precision,
         reporter=reporter,
+        start_from=start_from,
     )
     reporter.result(f"Label networks are in {out}. Next:\nbrainspade train-images {slices} --out {out}", summary)
 
@@ -140,6 +143,7 @@ def train_images(
     perceptual: Annotated[
         str, typer.Option(metavar="auto|vgg19|efficientnet-lite0|self", help="Network behind the perceptual loss.")
     ] = "auto",
+    start_from: StartFrom = None,
     resume: Resume = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -165,6 +169,7 @@ def train_images(
         device=device,
         precision=precision,
         reporter=reporter,
+        start_from=start_from,
         perceptual=perceptual,
     )
     reporter.result(

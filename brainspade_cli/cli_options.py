@@ -26,3 +26,7 @@ SliceFolder = Annotated[Path, typer.Argument(help="A slice set made by `brainspa
 Out = Annotated[Path, typer.Option(help="Folder of the weights bundle to make or to go on with.")]
 PresetName = Annotated[str, typer.Option(envvar="BRAINSPADE_PRESET", help="tiny (tests), starter or paper (sizes).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")]
+StartFrom = Annotated[
+    str | None,
+    typer.Option(help="Weights to train further: a folder, a Hub name, or default (those installed)."),
+]

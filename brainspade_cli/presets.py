@@ -104,7 +104,8 @@ class LabelTrainingConfig:
     """Label autoencoder and denoisers. Loss weights: 0 switches a loss off.
 
     The denoisers learn from each slice as it is and from `latent_copies` deformed versions of it; `moved_tumours` is
-    the share of tumour slices' copies whose tumour is put into another person's brain first.
+    the share of tumour slices' copies whose tumour is put into another person's brain first. `pooled_weight` weighs how
+    well latents that are averaged over 2 x 2 and over 4 x 4 positions decode to the averaged maps.
     """
 
     autoencoder_steps: int = 1500
@@ -115,6 +116,7 @@ class LabelTrainingConfig:
     kl_weight: float = 1e-6
     perceptual_weight: float = 0.002
     adversarial_weight: float = 0.005
+    pooled_weight: float = 0.0
     discriminator_rate: float = 1e-4
     discriminator_base: int = 16
     discriminator_layers: int = 2
@@ -217,11 +219,13 @@ def presets() -> dict[str, Preset]:
         schedule=ScheduleConfig(prediction="velocity"),
         # Without the autoencoder's perceptual and adversarial losses, which take two thirds of a step's time.
         labels=LabelTrainingConfig(
-            autoencoder_steps=2500,
+            autoencoder_steps=2000,
             autoencoder_batch=4,
             autoencoder_rate=1e-3,
             perceptual_weight=0.0,
             adversarial_weight=0.0,
+            # Latents whose coarse parts mean coarse brains: the little time there is suffices denoisers to learn those.
+            pooled_weight=0.5,
             warmup_steps=50,
             latent_copies=5,
             elastic_shift=2.0,

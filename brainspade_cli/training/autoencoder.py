@@ -4,6 +4,9 @@ The paper's reconstruction loss is L1, on linear outputs. Through the softmax th
 gradient vanishes where one tissue is taken for another with confidence, and small tissues are not learnt for long: in a
 trial at half resolution, 200 steps brought deep grey matter and brainstem to a Dice of 0 with L1 alone, and of 0.73 and
 0.80 with cross-entropy beside it, whose weight 0 gives the paper's loss.
+
+Not in the paper either: averaged latents may be asked to decode to averaged maps (scale equivariance, Kouzelis 2025 and
+Skorokhodov 2025). Without, latents carry much in fine patterns, which a denoiser learns last.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
 from brainspade_cli.training.batches import LabelTable
-from brainspade_cli.training.checkpoints import newest_checkpoint
+from brainspade_cli.training.checkpoints import TrainingState, has_checkpoint, newest_checkpoint, save_checkpoint
 from brainspade_cli.training.deform import draw_affine, warp_maps
 from brainspade_cli.training.loop import Batch, Plan, Stage, Update, step_generator
 from brainspade_cli.training.perceptual import PerceptualLoss, maps_as_images
@@ -33,16 +36,21 @@ from brainspade_cli.training.run import Run
 
 NAME = "autoencoder"
 SHOWN = 8
+# Positions, each way, over which latents are averaged for the loss on averaged maps.
+POOLED = (2, 4)
 
 
 def train_autoencoder(run: Run, table: LabelTable, perceptual: PerceptualLoss | None) -> LabelAutoencoder:
     """Train, or finish training, the autoencoder on the table's slices, and return it in evaluation mode.
 
     A loss whose weight is 0 is not computed. Without `perceptual` there is no perceptual loss. A finished autoencoder
-    is returned as it is, whatever scans and perceptual network are at hand now: it serves populations added later.
+    is returned as it is, whatever scans and perceptual network are at hand now: it serves populations added later. So
+    is the autoencoder of weights that the run starts from.
     """
     settings = run.preset.labels
-    modules: dict[str, nn.Module] = {NAME: run.build(NAME, lambda: LabelAutoencoder(run.preset.autoencoder))}
+    modules: dict[str, nn.Module] = {
+        NAME: run.build(NAME, lambda: LabelAutoencoder(run.preset.autoencoder), "label_autoencoder")
+    }
     if settings.adversarial_weight > 0:
         modules["discriminator"] = run.build(
             "label discriminator",
@@ -98,9 +106,21 @@ def train_autoencoder(run: Run, table: LabelTable, perceptual: PerceptualLoss | 
         gradient_clip=settings.gradient_clip,
         picture=picture,
     )
+    if run.start is not None:
+        _take_over(run, stage)
     trained = run.train(stage)[NAME]
     assert isinstance(trained, LabelAutoencoder)
     return trained.requires_grad_(False)
+
+
+def _take_over(run: Run, stage: Stage) -> None:
+    """Leave the checkpoint of a finished stage with the networks as they are, unless the stage has one already."""
+    folder = run.folder(NAME)
+    run.machine.wait()
+    if run.machine.is_main and not has_checkpoint(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(folder, TrainingState(stage.modules, {}, {}), stage.steps, stage.settings)
+    run.machine.wait()
 
 
 def finished_autoencoder(run: Run) -> dict[str, Any] | None:
@@ -130,7 +150,9 @@ class _Losses:
 
     def __init__(self, run: Run, modules: Mapping[str, nn.Module], perceptual: PerceptualLoss | None) -> None:
         self.settings = run.preset.labels
-        self.network = modules[NAME]
+        network = modules[NAME]
+        assert isinstance(network, LabelAutoencoder)
+        self.network = network
         self.critic = modules.get("discriminator")
         self.perceptual = perceptual if self.settings.perceptual_weight > 0 else None
         steps, warmup = self.settings.autoencoder_steps, self.settings.warmup_steps
@@ -140,7 +162,9 @@ class _Losses:
     def autoencoder(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstruction, cross-entropy, KL, perceptual and adversarial terms, weighted as the preset says."""
         settings, maps = self.settings, batch["maps"]
-        logits, mean, log_variance = self.network(maps, batch["noise"])
+        mean, log_variance = self.network.encode(maps)
+        latents = mean + torch.exp(0.5 * log_variance) * batch["noise"]
+        logits = self.network.decode(latents)
         decoded = torch.softmax(logits.float(), dim=1)
         terms: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
@@ -150,6 +174,9 @@ class _Losses:
         if settings.cross_entropy_weight > 0:
             terms["cross_entropy"] = F.cross_entropy(logits.float(), maps)
             weights["cross_entropy"] = settings.cross_entropy_weight
+        if settings.pooled_weight > 0:
+            terms["pooled"] = self._pooled(latents, maps)
+            weights["pooled"] = settings.pooled_weight
         if settings.kl_weight > 0:
             terms["kl"] = losses.spatial_kl(mean, log_variance)
             weights["kl"] = settings.kl_weight
@@ -162,6 +189,14 @@ class _Losses:
             weights["adversarial"] = settings.adversarial_weight
         batch["decoded"] = decoded.detach()
         return sum((weights[name] * terms[name] for name in terms), torch.zeros((), device=maps.device)), terms
+
+    def _pooled(self, latents: Tensor, maps: Tensor) -> Tensor:
+        """L1 and cross-entropy of what averaged latents decode to, beside the averaged maps: the mean over factors."""
+        values = []
+        for factor in POOLED:
+            logits, target = self.network.decode(F.avg_pool2d(latents, factor)), F.avg_pool2d(maps, factor)
+            values.append(losses.map_l1(logits, target) + F.cross_entropy(logits.float(), target))
+        return torch.stack(values).mean()
 
     def discriminator(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Least-squares loss of the discriminator on real and reconstructed maps."""

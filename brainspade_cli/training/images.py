@@ -31,11 +31,14 @@ def train_images(
     precision: str,
     reporter: Reporter,
     perceptual: str = "auto",
+    start_from: str | None = None,
 ) -> dict[str, Any]:
     """Train the image generator on a slice set, and put it into the weights bundle `out`; return what was trained.
 
     `steps` replaces the preset's number of generator steps and nothing else; learning rates and ramped weights spread
     over the number that holds. `perceptual` names the network of the perceptual loss (`perceptual.NAMES`, or "auto").
+    `start_from` are weights whose encoder and generator are trained further (a folder, a Hub name, or "default"); the
+    discriminator starts afresh.
     With `resume`, a finished classifier is skipped, an unfinished stage goes on from its newest whole checkpoint, and a
     finished generator goes on where `steps` is higher than before.
 
@@ -55,6 +58,8 @@ def train_images(
         device=device,
         precision=precision,
         reporter=reporter,
+        start_from=start_from,
+        parts={"style_encoder": "style_encoder", "spade_generator": "generator"},
     )
     table = image_table(run.slice_set)
     if not table.labelled:

@@ -32,6 +32,7 @@ def train_labels(
     device: str,
     precision: str,
     reporter: Reporter,
+    start_from: str | None = None,
 ) -> dict[str, Any]:
     """Train the label generator on a slice set, and put it into the weights bundle `out`; return what was trained.
 
@@ -40,6 +41,9 @@ def train_labels(
     nothing else. With `resume`, finished stages are skipped, an unfinished one goes on from its newest whole
     checkpoint, and a finished denoiser goes on where `steps` is higher than before. A finished autoencoder and its
     latent statistics are kept though the slice set has other scans by now; a denoiser is never resumed with others.
+
+    `start_from` are weights (a folder, a Hub name, or "default") whose denoisers are trained further. Their autoencoder
+    and latent statistics are taken over as they are, for a denoiser knows one latent space.
 
     Raises InputError for arguments that cannot be used, SliceSetError for slices that cannot, TrainingError where a
     loss is not a finite number.
@@ -51,7 +55,17 @@ def train_labels(
     chosen = POPULATIONS if population == "both" else (population,)
     stages = (AUTOENCODER, *(stage_name(name) for name in chosen))
     run = open_run(
-        slices, out, preset, stages, resume=resume, seed=seed, device=device, precision=precision, reporter=reporter
+        slices,
+        out,
+        preset,
+        stages,
+        resume=resume,
+        seed=seed,
+        device=device,
+        precision=precision,
+        reporter=reporter,
+        start_from=start_from,
+        parts={"label_autoencoder": "autoencoder", **{f"denoiser_{name}": "denoiser" for name in chosen}},
     )
     fraction = preset.labels.tumour_fraction
     everything = label_table_of_all(run.slice_set, fraction)
@@ -63,7 +77,7 @@ def train_labels(
     for name in chosen:
         check_settings(run.folder(stage_name(name)), denoiser_settings(run, tables[name]))
 
-    kept = _kept_statistics(run)
+    kept = _kept_statistics(run) if run.start is None else run.start.latent()
     autoencoder = train_autoencoder(run, everything, _perceptual(run) if finished_autoencoder(run) is None else None)
     statistics = latent_statistics(run, autoencoder, everything) if kept is None else kept
     finished = finished_autoencoder(run)
@@ -110,7 +124,12 @@ def _kept_statistics(run: Run) -> LatentStatistics | None:
 
 
 def _initial(run: Run, population: str) -> dict[str, Any] | None:
-    """Weights that a denoiser starts from: for tumours the healthy one's, where the preset says so and there is one."""
+    """Weights that a denoiser starts from, None for fresh ones.
+
+    Those that the run starts from, or for tumours the healthy one's, where the preset says so and there is one.
+    """
+    if run.start is not None:
+        return run.start.network(f"denoiser_{population}").state_dict()
     if population != "tumour" or not run.preset.labels.tumour_from_healthy:
         return None
     bundle = open_bundle(str(run.out))

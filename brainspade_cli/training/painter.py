@@ -48,8 +48,8 @@ def train_painter(
     """
     settings, device = run.preset.images, run.machine.device
     modules: dict[str, nn.Module] = {
-        "style_encoder": run.build("style_encoder", lambda: StyleEncoder(run.preset.style_encoder)),
-        "generator": run.build("generator", lambda: SpadeGenerator(run.preset.generator)),
+        "style_encoder": run.build("style_encoder", lambda: StyleEncoder(run.preset.style_encoder), "style_encoder"),
+        "generator": run.build("generator", lambda: SpadeGenerator(run.preset.generator), "spade_generator"),
     }
     adversarial = settings.adversarial_weight > 0 or settings.feature_matching_weight > 0
     if adversarial:

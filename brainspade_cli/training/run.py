@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,14 +21,19 @@ from brainspade_cli.slices import ScanRecord, SliceSet, open_slice_set
 from brainspade_cli.training.checkpoints import has_checkpoint
 from brainspade_cli.training.loop import Stage, step_seed, train
 from brainspade_cli.training.machine import Machine, open_machine, seeded
-from brainspade_cli.weights import CONFIG_FILE, read_config
+from brainspade_cli.weights import CONFIG_FILE, Bundle, open_bundle, read_config
 
 Network = TypeVar("Network", bound=nn.Module)
+# What stands for the weights that came with the package, where weights to start from are named.
+DEFAULT = "default"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage of a run shares. `out` is the bundle's folder; training state lies in `out`/training."""
+    """What every stage of a run shares. `out` is the bundle's folder; training state lies in `out`/training.
+
+    `start` holds the networks that training starts from; None where they start afresh.
+    """
 
     slice_set: SliceSet
     out: Path
@@ -36,6 +41,7 @@ class Run:
     machine: Machine
     seed: int
     reporter: Reporter
+    start: Bundle | None = None
 
     def folder(self, stage: str) -> Path:
         """Folder of a stage's checkpoints, losses and sample pictures."""
@@ -44,15 +50,23 @@ class Run:
     def origin(self, records: Sequence[ScanRecord]) -> dict[str, Any]:
         """What a stage's randomness and data follow from: the seed, and a digest of its scans, whatever their order.
 
-        It belongs in the settings of every stage, so that no training goes on with another seed or other scans.
+        It belongs in the settings of every stage, so that no training goes on with another seed or other scans, nor as
+        if it had started from other weights.
         """
         scans = sorted((record.name, record.fingerprint) for record in records)
-        return {"seed": self.seed, "scans": hashlib.sha256(json.dumps(scans).encode()).hexdigest()}
+        origin = {"seed": self.seed, "scans": hashlib.sha256(json.dumps(scans).encode()).hexdigest()}
+        return origin if self.start is None else {**origin, "start": self.start.config.sha256}
 
-    def build(self, name: str, factory: Callable[[], Network]) -> Network:
-        """A network with initial weights that follow from the run's seed and the name alone."""
+    def build(self, name: str, factory: Callable[[], Network], part: str = "") -> Network:
+        """A network with initial weights that follow from the run's seed and the name alone.
+
+        `part` is its name in a bundle: where the run starts from one that has it, its weights are those.
+        """
         with seeded(step_seed(self.seed, f"{name} initial weights", 0), torch.device("cpu")):
-            return factory()
+            network = factory()
+        if self.start is not None and self.start.has(part):
+            network.load_state_dict(self.start.network(part).state_dict())
+        return network
 
     def train(self, stage: Stage) -> dict[str, nn.Module]:
         """Run a stage to its end; see `loop.train`."""
@@ -62,11 +76,12 @@ class Run:
         """Put trained networks and entries of config.json into the bundle, with the people that took part."""
         if self.machine.is_main:
             old = _config(self.out)
-            people = People() if old is None else old.people
+            configs = (old, None if self.start is None else self.start.config)
+            earlier = [config.people for config in configs if config is not None]
             identity = {"name": f"brainspade-{self.preset.name}", "preset": self.preset.name} if old is None else {}
             everybody = People(
-                train=tuple(sorted({*people.train, *self.slice_set.people("train")})),
-                held_out=tuple(sorted({*people.held_out, *self.slice_set.people("held-out")})),
+                train=_together(self.slice_set.people("train"), *(people.train for people in earlier)),
+                held_out=_together(self.slice_set.people("held-out"), *(people.held_out for people in earlier)),
             )
             create_or_update_bundle(
                 self.out, config_updates={**identity, **config, "people": everybody}, networks=networks, half=True
@@ -85,16 +100,26 @@ def open_run(
     device: str,
     precision: str,
     reporter: Reporter,
+    start_from: str | None = None,
+    parts: Mapping[str, str] | None = None,
 ) -> Run:
     """Check that `stages` can be trained on `slices` into `out`, and open the machine.
 
+    `start_from` are weights to start from (a folder, a Hub name, or "default"); `parts` the networks that these stages
+    take from them, each with the name of its entry in the bundle's configuration.
+
     Raises InputError where `out` already holds one of the stages and `resume` was not asked for, or holds them finished
-    with nothing to resume from; SliceSetError where a person would be in the training set here and held out there.
+    with nothing to resume from, and where the weights to start from have networks of other sizes than the preset's;
+    SliceSetError where a person would be in the training set here and held out there.
     """
     slice_set = open_slice_set(slices)
     config = _config(out)
     if config is not None:
-        _check_people(slice_set, config.people, out)
+        _check_people(slice_set, config.people, str(out))
+    start = None if start_from is None else open_bundle(None if start_from == DEFAULT else start_from)
+    if start is not None:
+        _check_people(slice_set, start.config.people, start.source)
+        _check_sizes(start, preset, parts or {})
     begun = [name for name in stages if has_checkpoint(out / "training" / name)]
     if begun and not resume:
         raise InputError(
@@ -111,14 +136,30 @@ def open_run(
     heard.say(
         f"Training on {machine.compute.describe()} in {machine.compute.precision}, {machine.processes} process(es)."
     )
-    return Run(slice_set, out, preset, machine, seed, heard)
+    return Run(slice_set, out, preset, machine, seed, heard, start)
 
 
 def _config(out: Path) -> BundleConfig | None:
     return read_config(out) if (out / CONFIG_FILE).exists() else None
 
 
-def _check_people(slice_set: SliceSet, people: People, out: Path) -> None:
+def _together(*groups: Iterable[str]) -> tuple[str, ...]:
+    """Every name that is in one of the groups, once, in order."""
+    return tuple(sorted(set().union(*groups)))
+
+
+def _check_sizes(start: Bundle, preset: Preset, parts: Mapping[str, str]) -> None:
+    """Raise InputError where a network to start from is missing, or is not of the preset's sizes."""
+    for part, entry in parts.items():
+        start.require(part)
+        if getattr(start.config.networks, entry) != getattr(preset, entry):
+            raise InputError(
+                f"The {part} of the weights {start.source} is not of the sizes of the preset '{preset.name}'; start "
+                f"from weights of this preset, or choose the one that they were trained with ({start.config.preset})."
+            )
+
+
+def _check_people(slice_set: SliceSet, people: People, out: str) -> None:
     """Raise SliceSetError where the bundle and the slice set disagree on who is held out."""
     leaked = sorted(set(slice_set.people("train")) & set(people.held_out))
     seen = sorted(set(slice_set.people("held-out")) & set(people.train))
