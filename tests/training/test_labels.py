@@ -227,6 +227,14 @@ def test_cross_entropy_has_a_weight_of_its_own(slice_folder: Path, tmp_path: Pat
     assert ("l1" in header) is (other > 0)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_averaged_latents_count_where_they_have_a_weight(slice_folder: Path, tmp_path: Path, weight: float) -> None:
+    settings = replace(QUICK.labels, pooled_weight=weight)
+    run(slice_folder, tmp_path, replace(QUICK, labels=settings), "healthy")
+    header = (tmp_path / "training" / "autoencoder" / "losses.csv").read_text().splitlines()[0].split(",")
+    assert ("pooled" in header) is (weight > 0)
+
+
 @pytest.mark.parametrize(("population", "steps"), [("elderly", None), ("both", 0)])
 def test_bad_arguments_are_refused(slice_folder: Path, tmp_path: Path, population: str, steps: int | None) -> None:
     with pytest.raises(InputError):

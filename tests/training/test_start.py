@@ -1,0 +1,128 @@
+"""Trainings that start from the networks of other weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError, SliceSetError
+from brainspade_cli.presets import Preset, preset
+from brainspade_cli.training.images import train_images
+from brainspade_cli.training.labels import train_labels
+from brainspade_cli.weights import open_bundle
+
+TINY = preset("tiny")
+QUICK = replace(
+    TINY,
+    labels=replace(TINY.labels, autoencoder_steps=1, denoiser_steps=1, perceptual_weight=0.0, adversarial_weight=0.0),
+    images=replace(TINY.images, classifier_steps=1, steps=1, perceptual_weight=0.0),
+)
+# Steps of no length: what comes out is what went in.
+STILL = replace(
+    QUICK,
+    labels=replace(QUICK.labels, denoiser_rate=0.0),
+    images=replace(QUICK.images, generator_rate=0.0),
+)
+
+
+def run(kind: str, slices: Path, out: Path, settings: Preset = QUICK, **options: Any) -> None:
+    shared: dict[str, Any] = {"seed": 0, "device": "cpu", "precision": "fp32", "reporter": Reporter(quiet=True)}
+    shared |= {"steps": None, "resume": False} | options
+    if kind == "labels":
+        train_labels(slices, out, settings, population="healthy", **shared)
+    else:
+        train_images(slices, out, settings, perceptual="self", **shared)
+
+
+@pytest.fixture(scope="module")
+def first(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("start") / "first"
+    run("labels", slice_folder, out)
+    run("images", slice_folder, out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        ("labels", ("label_autoencoder", "denoiser_healthy")),
+        ("images", ("style_encoder", "spade_generator")),
+    ],
+)
+def test_networks_start_as_they_are_in_the_weights(
+    kind: str, parts: tuple[str, ...], first: Path, slice_folder: Path, tmp_path: Path
+) -> None:
+    run(kind, slice_folder, tmp_path / "second", STILL, start_from=str(first), seed=7)
+    for part in parts:
+        before, after = (open_bundle(str(folder)).network(part) for folder in (first, tmp_path / "second"))
+        for key, value in after.named_parameters():
+            torch.testing.assert_close(value, before.get_parameter(key), atol=2e-3, rtol=2e-3)
+
+
+def test_denoisers_are_trained_further_on_the_same_latents(first: Path, slice_folder: Path, tmp_path: Path) -> None:
+    run("labels", slice_folder, tmp_path / "second", start_from=str(first))
+    before, after = open_bundle(str(first)), open_bundle(str(tmp_path / "second"))
+    assert after.config.latent == before.config.latent
+    name = "label_autoencoder.safetensors"
+    assert after.config.sha256[name] == before.config.sha256[name]
+    changed = "denoiser_healthy.safetensors"
+    assert after.config.sha256[changed] != before.config.sha256[changed]
+
+
+def test_people_of_the_weights_are_recorded(first: Path, slice_folder: Path, tmp_path: Path) -> None:
+    older = _with_people(first, tmp_path / "older", train=["rings/somebody"], held_out=["rings/nobody"])
+    run("images", slice_folder, tmp_path / "second", start_from=str(older))
+    people = open_bundle(str(tmp_path / "second")).config.people
+    assert "rings/somebody" in people.train
+    assert "rings/nobody" in people.held_out
+    assert set(people.train) > set(open_bundle(str(first)).config.people.train)
+
+
+@pytest.mark.parametrize("kind", ["labels", "images"])
+def test_nobody_whom_the_weights_saw_may_be_held_out_now(
+    kind: str, first: Path, slice_folder: Path, tmp_path: Path
+) -> None:
+    older = _with_people(first, tmp_path / "older", train=["sub-healthy3"])
+    with pytest.raises(SliceSetError, match="sub-healthy3"):
+        run(kind, slice_folder, tmp_path / "second", start_from=str(older))
+
+
+@pytest.mark.parametrize("kind", ["labels", "images"])
+def test_weights_of_other_sizes_are_refused(kind: str, first: Path, slice_folder: Path, tmp_path: Path) -> None:
+    wider = replace(
+        QUICK,
+        denoiser=replace(QUICK.denoiser, channels=(24, 24)),
+        generator=replace(QUICK.generator, hidden=(8, 8, 8, 8)),
+    )
+    with pytest.raises(InputError, match=r"denoiser_healthy|spade_generator"):
+        run(kind, slice_folder, tmp_path / "second", wider, start_from=str(first))
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_resumed_training_is_held_to_its_start(first: Path, slice_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "second"
+    run("labels", slice_folder, out, start_from=str(first))
+    with pytest.raises(InputError, match="start"):
+        run("labels", slice_folder, out, resume=True, steps=2)
+    run("labels", slice_folder, out, resume=True, steps=2, start_from=str(first))
+    assert open_bundle(str(out)).config.stages["denoiser-healthy"]["steps"] == 2
+
+
+def _with_people(bundle: Path, copy: Path, train: list[str], held_out: list[str] | None = None) -> Path:
+    """Copy a bundle, with more people in its records."""
+    shutil.copytree(bundle, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["people"]["train"] += train
+    config["people"]["held_out"] = [
+        *(name for name in config["people"]["held_out"] if name not in train),
+        *(held_out or []),
+    ]
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
