@@ -14,7 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -37,11 +37,10 @@ from brainspade_cli.training.checkpoints import (
 )
 from brainspade_cli.training.losslog import LossLog
 from brainspade_cli.training.machine import Machine, seeded
+from brainspade_cli.training.pieces import Batch, Loss, Pieces, add_gradients
 
 # Random choices of a whole batch, on the CPU: every tensor's first dimension is the batch.
 Plan = dict[str, Tensor]
-# What the losses are computed from, on the device; an update may leave tensors in it for the next one.
-Batch = dict[str, Tensor]
 
 LOG_ROWS = 50_000
 PICTURES = 12
@@ -53,13 +52,14 @@ SAME_SIGNAL_SECONDS = 2.0
 class Update:
     """One optimiser step: Adam on the parameters of `modules`, while all other parameters take no gradient.
 
-    `loss(batch, step)` returns the value to minimise and the terms to log. `rate(step)` is the learning rate.
+    `loss(batch, step)` returns the value to minimise, a mean over the batch, and the terms to log; it may leave tensors
+    in the batch for the next update. `rate(step)` is the learning rate.
     """
 
     name: str
     modules: tuple[str, ...]
     rate: Callable[[int], float]
-    loss: Callable[[Batch, int], tuple[Tensor, dict[str, Tensor]]]
+    loss: Loss
     betas: tuple[float, float] = (0.9, 0.999)
 
 
@@ -156,15 +156,17 @@ def _run(
     log = LossLog(folder / "losses.csv", start) if machine.is_main else None
     log_interval = max(1, stage.steps // LOG_ROWS)
     picture_interval = max(PICTURE_INTERVAL, stage.steps // PICTURES)
+    pieces = Pieces(reporter.warn)
     begun = saved = time.monotonic()
     with _stop_signals() as stopping, reporter.progress(stage.name, stage.steps, start) as advance:
         for step in range(start, stage.steps):
             plan = _share(stage.draw(step_generator(seed, stage.name, step)), machine)
             values: dict[str, float] = {}
             with seeded(step_seed(seed, stage.name, step) + machine.rank, machine.device):
-                batch = stage.load(plan)
+                batch = pieces.cut(stage.load(plan))
                 for update in stage.updates:
-                    values |= _apply(update, stage, state, batch, step, machine)
+                    batch, terms = _apply(update, stage, state, batch, step, machine, pieces)
+                    values |= terms
             machine.mean_in_place(_statistics(stage.modules))
             for name, average in state.averages.items():
                 _average(average, stage.modules[name], stage.ema_decay, step)
@@ -192,24 +194,34 @@ def _run(
 
 
 def _apply(
-    update: Update, stage: Stage, state: TrainingState, batch: Batch, step: int, machine: Machine
-) -> dict[str, float]:
-    """Make one optimiser step and return its logged terms, averaged over processes."""
+    update: Update,
+    stage: Stage,
+    state: TrainingState,
+    batch: list[Batch],
+    step: int,
+    machine: Machine,
+    pieces: Pieces,
+) -> tuple[list[Batch], dict[str, float]]:
+    """Make one optimiser step; returns the batch, in more pieces if it had to be, and the terms, averaged."""
     optimiser = state.optimisers[update.name]
     own = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for module in stage.modules.values():
         module.requires_grad_(False)
     for parameter in own:
         parameter.requires_grad_(True)
-    with machine.autocast():
-        total, terms = update.loss(batch, step)
-    logged = machine.mean(torch.stack([total.detach().float(), *(value.detach().float() for value in terms.values())]))
+    terms: Mapping[str, Tensor] = {}
+    while not terms:
+        with suppress(torch.OutOfMemoryError):
+            terms = add_gradients(update.loss, batch, step, machine.autocast)
+            continue
+        optimiser.zero_grad(set_to_none=True)
+        batch = pieces.finer(batch)
+    logged = machine.mean(torch.stack(list(terms.values())))
     if not bool(torch.isfinite(logged[0])):
         raise TrainingError(
             f"The loss of stage {stage.name} is not a finite number at step {step} ({update.name}); "
             "lower the learning rate and resume from the last checkpoint."
         )
-    total.backward()
     gradients = [parameter.grad for parameter in own if parameter.grad is not None]
     machine.mean_in_place(gradients)
     norm = torch.nn.utils.get_total_norm(gradients)
@@ -224,7 +236,7 @@ def _apply(
         group["lr"] = update.rate(step)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
-    return dict(zip(terms, logged[1:].tolist(), strict=True))
+    return batch, dict(zip(list(terms)[1:], logged[1:].tolist(), strict=True))
 
 
 def _share(plan: Plan, machine: Machine) -> Plan:

@@ -157,7 +157,6 @@ class _Losses:
         steps: int,
     ) -> None:
         self.settings = run.preset.images
-        self.processes = run.machine.processes
         self.encoder, self.painter = modules["style_encoder"], modules["generator"]
         self.critic = modules.get("discriminator")
         self.classifier, self.perceptual, self.steps = classifier, perceptual, steps
@@ -180,8 +179,8 @@ class _Losses:
         if self.perceptual is not None:
             terms["perceptual"] = settings.perceptual_weight, self.perceptual(painted, batch["target"])
         if settings.kl_weight > 0:
-            # A sum over the whole batch: gradients are averaged over processes, so each share counts that many times.
-            terms["kl"] = settings.kl_weight, self.processes * losses.style_kl(mean, log_variance)
+            # A sum over the whole batch, of which this may be a share: gradients are averaged over shares.
+            terms["kl"] = settings.kl_weight, settings.batch / len(style) * losses.style_kl(mean, log_variance)
         if settings.contrastive_weight > 0:
             copy = warp(style - BACKGROUND_VALUE, batch["copy"]) + BACKGROUND_VALUE
             copy_mean, copy_log_variance = self.encoder(copy)
