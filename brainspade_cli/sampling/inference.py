@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
-
-import torch
-from torch import nn
+from typing import cast
 
 from brainspade_cli.devices import Compute
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
+from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.weights import Bundle
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def open_denoiser(bundle: Bundle, population: str, compute: Compute) -> LabelDenoiser:
@@ -23,22 +19,17 @@ def open_denoiser(bundle: Bundle, population: str, compute: Compute) -> LabelDen
     """
     denoiser = cast(LabelDenoiser, bundle.network(f"denoiser_{population}", compute.device))
     denoiser.unet.to(compute.dtype)
-    return denoiser if compute.is_cpu else _channels_last(denoiser)
+    return denoiser if compute.is_cpu else channels_last(denoiser)
 
 
 def open_autoencoder(bundle: Bundle, compute: Compute) -> LabelAutoencoder:
     """The label autoencoder, channels last: its decoder is twice as fast so."""
     autoencoder = cast(LabelAutoencoder, bundle.network("label_autoencoder", compute.device))
-    return _channels_last(autoencoder.to(compute.dtype))
+    return channels_last(autoencoder.to(compute.dtype))
 
 
 def open_generator(bundle: Bundle, compute: Compute) -> SpadeGenerator:
     """The image generator, channels last; in bf16 all but its last layer, whose steps would show in the image."""
     generator = cast(SpadeGenerator, bundle.network("spade_generator", compute.device))
     generator.to(compute.dtype).out.float()
-    return _channels_last(generator)
-
-
-def _channels_last(network: Network) -> Network:
-    # The library's type stubs leave this argument out.
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return channels_last(generator)

@@ -23,6 +23,7 @@ from brainspade_cli.anatomy import CHANNELS
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.networks.discriminators import LabelPatchDiscriminator
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
+from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
 from brainspade_cli.training.batches import LabelTable
@@ -49,7 +50,7 @@ def train_autoencoder(run: Run, table: LabelTable, perceptual: PerceptualLoss | 
     """
     settings = run.preset.labels
     modules: dict[str, nn.Module] = {
-        NAME: run.build(NAME, lambda: LabelAutoencoder(run.preset.autoencoder), "label_autoencoder")
+        NAME: channels_last(run.build(NAME, lambda: LabelAutoencoder(run.preset.autoencoder), "label_autoencoder"))
     }
     if settings.adversarial_weight > 0:
         modules["discriminator"] = run.build(

@@ -9,6 +9,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from brainspade_cli.networks.discriminators import MultiScaleDiscriminator
+from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.networks.modality_classifier import ModalityClassifier
 from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder, sample_style
@@ -49,7 +50,9 @@ def train_painter(
     settings, device = run.preset.images, run.machine.device
     modules: dict[str, nn.Module] = {
         "style_encoder": run.build("style_encoder", lambda: StyleEncoder(run.preset.style_encoder), "style_encoder"),
-        "generator": run.build("generator", lambda: SpadeGenerator(run.preset.generator), "spade_generator"),
+        "generator": channels_last(
+            run.build("generator", lambda: SpadeGenerator(run.preset.generator), "spade_generator")
+        ),
     }
     adversarial = settings.adversarial_weight > 0 or settings.feature_matching_weight > 0
     if adversarial:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from brainspade_cli.errors import InputError
+from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.networks.modality_classifier import ModalityClassifier
 
 NAMES = ("vgg19", "efficientnet-lite0", "self")
@@ -39,7 +40,7 @@ class FeatureExtractor(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.stages = nn.ModuleList(stages).eval().requires_grad_(False)
+        self.stages = channels_last(nn.ModuleList(stages).eval().requires_grad_(False))
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
 
