@@ -227,7 +227,7 @@ def presets() -> dict[str, Preset]:
             # Latents whose coarse parts mean coarse brains: the little time there is suffices denoisers to learn those.
             pooled_weight=0.5,
             warmup_steps=50,
-            latent_copies=5,
+            latent_copies=3,
             elastic_shift=2.0,
             moved_tumours=0.5,
             denoiser_steps=8000,
