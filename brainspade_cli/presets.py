@@ -105,7 +105,8 @@ class LabelTrainingConfig:
 
     The denoisers learn from each slice as it is and from `latent_copies` deformed versions of it; `moved_tumours` is
     the share of tumour slices' copies whose tumour is put into another person's brain first. `pooled_weight` weighs how
-    well latents that are averaged over 2 x 2 and over 4 x 4 positions decode to the averaged maps.
+    well latents that are averaged over 2 x 2 and over 4 x 4 positions decode to the averaged maps; `decoder_steps` of
+    the decoder alone give it back what that takes from single pixels.
     """
 
     autoencoder_steps: int = 1500
@@ -117,6 +118,7 @@ class LabelTrainingConfig:
     perceptual_weight: float = 0.002
     adversarial_weight: float = 0.005
     pooled_weight: float = 0.0
+    decoder_steps: int = 0
     discriminator_rate: float = 1e-4
     discriminator_base: int = 16
     discriminator_layers: int = 2
@@ -226,6 +228,7 @@ def presets() -> dict[str, Preset]:
             adversarial_weight=0.0,
             # Latents whose coarse parts mean coarse brains: the little time there is suffices denoisers to learn those.
             pooled_weight=0.5,
+            decoder_steps=800,
             warmup_steps=50,
             latent_copies=3,
             elastic_shift=2.0,

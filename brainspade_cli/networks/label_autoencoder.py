@@ -55,6 +55,10 @@ class LabelAutoencoder(nn.Module):
         latents = latents.to(self.vae.post_quant_conv.conv.weight.dtype)
         return F.pixel_shuffle(self.vae.decode(latents), self.patch)
 
+    def decoding_layers(self) -> nn.Module:
+        """The layers that `decode` runs, as one module."""
+        return nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder])
+
     def decode_maps(self, latents: Tensor) -> Tensor:
         """PV maps (B, 8, H, W), float32 in 0..1, that sum to 1 over channels, for latents as in `decode`."""
         return torch.softmax(self.decode(latents).float(), dim=1)

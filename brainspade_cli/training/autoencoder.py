@@ -19,8 +19,6 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brainspade_cli.anatomy import CHANNELS
-from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.networks.discriminators import LabelPatchDiscriminator
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.layout import channels_last
@@ -28,15 +26,13 @@ from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
 from brainspade_cli.training.batches import LabelTable
 from brainspade_cli.training.checkpoints import TrainingState, has_checkpoint, newest_checkpoint, save_checkpoint
-from brainspade_cli.training.deform import draw_affine, warp_maps
-from brainspade_cli.training.loop import Batch, Plan, Stage, Update, step_generator
+from brainspade_cli.training.loop import Batch, Stage, Update
+from brainspade_cli.training.map_batches import draw_maps, load_maps, reconstructions, shown_maps
 from brainspade_cli.training.perceptual import PerceptualLoss, maps_as_images
-from brainspade_cli.training.pictures import label_rows
 from brainspade_cli.training.rates import trapezoid
 from brainspade_cli.training.run import Run
 
 NAME = "autoencoder"
-SHOWN = 8
 # Positions, each way, over which latents are averaged for the loss on averaged maps.
 POOLED = (2, 4)
 
@@ -61,48 +57,20 @@ def train_autoencoder(run: Run, table: LabelTable, perceptual: PerceptualLoss | 
     updates = [Update(NAME, (NAME,), step.autoencoder_rate, step.autoencoder)]
     if settings.adversarial_weight > 0:
         updates.append(Update("discriminator", ("discriminator",), step.discriminator_rate, step.discriminator))
-    config = run.preset.autoencoder
-    latent_shape = (config.latent_channels, *(side // config.down_sampling for side in SLICE_SHAPE))
-
-    def draw(generator: torch.Generator) -> Plan:
-        count = settings.autoencoder_batch
-        return {
-            "rows": table.draw(count, generator),
-            "affine": draw_affine(
-                count,
-                generator,
-                scale=settings.affine_scale,
-                degrees=settings.affine_degrees,
-                shift=settings.affine_shift,
-                flip=settings.flip,
-            ),
-            "noise": torch.randn(count, *latent_shape, generator=generator),
-            "channels": torch.rand(count, CHANNELS, generator=generator).argsort(dim=1)[
-                :, : settings.perceptual_channels
-            ],
-        }
-
-    def load(plan: Plan) -> Batch:
-        device = run.machine.device
-        maps = warp_maps(table.maps(plan["rows"]).to(device), plan["affine"])
-        return {"maps": maps, "noise": plan["noise"].to(device), "channels": plan["channels"].to(device)}
-
-    shown = table.maps(table.draw(SHOWN, step_generator(run.seed, f"{NAME} shown", 0)))
+    shown = shown_maps(run, table, NAME)
 
     def picture(networks: Mapping[str, nn.Module]) -> Image:
         network = networks[NAME]
         assert isinstance(network, LabelAutoencoder)
-        with run.machine.autocast():
-            decoded = network.decode_maps(network.encode(shown.to(run.machine.device))[0])
-        return label_rows([shown, decoded.cpu()])
+        return reconstructions(run, network, shown)
 
     stage = Stage(
         name=NAME,
         steps=settings.autoencoder_steps,
         modules=modules,
         updates=tuple(updates),
-        draw=draw,
-        load=load,
+        draw=lambda generator: draw_maps(run, table, generator),
+        load=lambda plan: load_maps(run, table, plan),
         settings=_stage_settings(run, table, perceptual),
         gradient_clip=settings.gradient_clip,
         picture=picture,

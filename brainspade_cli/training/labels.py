@@ -13,6 +13,8 @@ from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.autoencoder import finished_autoencoder, train_autoencoder
 from brainspade_cli.training.batches import POPULATIONS, label_table, label_table_of_all
 from brainspade_cli.training.checkpoints import check_settings
+from brainspade_cli.training.decoder import NAME as DECODER
+from brainspade_cli.training.decoder import train_decoder
 from brainspade_cli.training.denoiser import condition_table, denoiser_settings, stage_name, train_denoiser
 from brainspade_cli.training.latents import latent_statistics, open_latents
 from brainspade_cli.training.perceptual import PerceptualLoss, feature_extractor
@@ -36,6 +38,7 @@ def train_labels(
 ) -> dict[str, Any]:
     """Train the label generator on a slice set, and put it into the weights bundle `out`; return what was trained.
 
+    The stages are the autoencoder, its decoder further where the preset says so, and a denoiser for each population.
     `population` ("healthy", "tumour" or "both") chooses the denoisers; the autoencoder learns from every labelled
     training slice, for both denoisers share it. `steps` replaces the preset's number of steps of each denoiser and of
     nothing else. With `resume`, finished stages are skipped, an unfinished one goes on from its newest whole
@@ -53,7 +56,8 @@ def train_labels(
     if steps is not None and steps < 1:
         raise InputError(f"A training takes at least 1 step, not {steps}.")
     chosen = POPULATIONS if population == "both" else (population,)
-    stages = (AUTOENCODER, *(stage_name(name) for name in chosen))
+    with_decoder = preset.labels.decoder_steps > 0 and start_from is None
+    stages = (AUTOENCODER, *([DECODER] if with_decoder else []), *(stage_name(name) for name in chosen))
     run = open_run(
         slices,
         out,
@@ -83,12 +87,15 @@ def train_labels(
     finished = finished_autoencoder(run)
     assert finished is not None, "a trained autoencoder leaves a checkpoint of its last step"
     perceptual = finished["settings"].get("perceptual")
-    stage = {"steps": finished["step"]} | ({"perceptual": perceptual} if perceptual else {})
+    trained = {AUTOENCODER: {"steps": finished["step"]} | ({"perceptual": perceptual} if perceptual else {})}
+    if with_decoder:
+        autoencoder = train_decoder(run, autoencoder, everything)
+        trained[DECODER] = {"steps": preset.labels.decoder_steps}
     run.update_bundle(
         {
             "networks": {name: getattr(preset, name) for name in ("autoencoder", "denoiser", "schedule")},
             "latent": statistics,
-            "stages": {AUTOENCODER: stage},
+            "stages": trained,
         },
         {"label_autoencoder": autoencoder.state_dict()},
     )

@@ -18,7 +18,7 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import ScanRecord, open_slice_set
-from brainspade_cli.training import autoencoder, labels
+from brainspade_cli.training import labels, map_batches
 from brainspade_cli.training.batches import label_table
 from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.deform import warp_maps
@@ -105,7 +105,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
         return warp_maps(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(autoencoder, "warp_maps", stop)
+        patched.setattr(map_batches, "warp_maps", stop)
         with pytest.raises(SystemExit):
             run(slice_folder, tmp_path / "stopped")
     run(slice_folder, tmp_path / "stopped", resume=True)
@@ -233,6 +233,22 @@ def test_averaged_latents_count_where_they_have_a_weight(slice_folder: Path, tmp
     run(slice_folder, tmp_path, replace(QUICK, labels=settings), "healthy")
     header = (tmp_path / "training" / "autoencoder" / "losses.csv").read_text().splitlines()[0].split(",")
     assert ("pooled" in header) is (weight > 0)
+
+
+def test_a_decoder_is_trained_further_and_its_latents_stay(trained: Path, slice_folder: Path, tmp_path: Path) -> None:
+    longer = replace(QUICK, labels=replace(QUICK.labels, decoder_steps=2))
+    run(slice_folder, tmp_path / "bundle", longer, "healthy")
+    plain, further = open_bundle(str(trained)), open_bundle(str(tmp_path / "bundle"))
+    assert further.config.stages["decoder"] == {"steps": 2}
+    before = plain.network("label_autoencoder").state_dict()
+    after = further.network("label_autoencoder").state_dict()
+    changed = {key.split(".")[1] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"decoder", "post_quant_conv"}
+    assert further.config.latent == plain.config.latent
+    # Finished, it is kept, and denoisers go on.
+    run(slice_folder, tmp_path / "bundle", longer, "healthy", steps=3, resume=True)
+    again = open_bundle(str(tmp_path / "bundle")).config
+    assert again.sha256["label_autoencoder.safetensors"] == further.config.sha256["label_autoencoder.safetensors"]
 
 
 @pytest.mark.parametrize(("population", "steps"), [("elderly", None), ("both", 0)])

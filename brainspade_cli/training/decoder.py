@@ -1,0 +1,81 @@
+"""The stage that trains the label autoencoder's decoder further, alone.
+
+Latents whose averages are to mean something (`pooled_weight`) are smooth, which denoisers like, and their decoder has
+had to serve averages too. What it gave up of the folds it learns here; the encoder and so the latents stay as they are,
+and with them every denoiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
+from brainspade_cli.training import losses
+from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
+from brainspade_cli.training.batches import LabelTable
+from brainspade_cli.training.checkpoints import newest_checkpoint
+from brainspade_cli.training.loop import Batch, Stage, Update
+from brainspade_cli.training.map_batches import draw_maps, load_maps, reconstructions, shown_maps
+from brainspade_cli.training.rates import trapezoid
+from brainspade_cli.training.run import Run
+
+NAME = "decoder"
+
+
+def train_decoder(run: Run, network: LabelAutoencoder, table: LabelTable) -> LabelAutoencoder:
+    """Train, or finish training, the decoder of a trained autoencoder, and return the whole in evaluation mode.
+
+    Latents are drawn as in the autoencoder's own training, from posteriors that are now fixed. The losses are its L1
+    and cross-entropy, with the preset's weights. A finished decoder is returned as it is, whatever scans there are now;
+    one that belongs to another autoencoder is refused by its checkpoint.
+    """
+    settings = run.preset.labels
+    shown = shown_maps(run, table, NAME)
+    decoder = network.decoding_layers()
+
+    def loss(batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        maps = batch["maps"]
+        with torch.no_grad():
+            mean, log_variance = network.encode(maps)
+        logits = network.decode(mean + torch.exp(0.5 * log_variance) * batch["noise"])
+        l1, cross_entropy = losses.map_l1(logits, maps), F.cross_entropy(logits.float(), maps)
+        total = settings.reconstruction_weight * l1 + settings.cross_entropy_weight * cross_entropy
+        return total, {"l1": l1, "cross_entropy": cross_entropy}
+
+    def picture(networks: Mapping[str, nn.Module]) -> Image:
+        return reconstructions(run, network, shown)
+
+    steps = settings.decoder_steps
+    rate = trapezoid(settings.autoencoder_rate, settings.warmup_steps, steps)
+    run.train(
+        Stage(
+            name=NAME,
+            steps=steps,
+            modules={NAME: decoder},
+            updates=(Update(NAME, (NAME,), rate, loss),),
+            draw=lambda generator: draw_maps(run, table, generator),
+            load=lambda plan: load_maps(run, table, plan),
+            settings=_settings(run, table),
+            gradient_clip=settings.gradient_clip,
+            picture=picture,
+        )
+    )
+    network.eval().requires_grad_(False)
+    return network
+
+
+def _settings(run: Run, table: LabelTable) -> dict[str, Any]:
+    """What a checkpoint must agree with to be resumed; a finished decoder agrees with any scans."""
+    autoencoder = newest_checkpoint(run.folder(AUTOENCODER))
+    assert autoencoder is not None, "a decoder is trained after its autoencoder"
+    settings = {"autoencoder": autoencoder[1]["sha256"], **run.origin(table.records)}
+    found = newest_checkpoint(run.folder(NAME))
+    if found is not None and found[1]["step"] >= run.preset.labels.decoder_steps:
+        settings["scans"] = found[1]["settings"]["scans"]
+    return settings
