@@ -208,6 +208,9 @@ def sample(
             envvar="BRAINSPADE_SHARD", metavar="K/N", help="Part K (from 0) of N. Default: that of an array job."
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a style scan that is unlike all that the weights saw.")
+    ] = False,
     offline: Offline = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and make nothing.")] = False,
     as_json: Json = False,
@@ -242,6 +245,7 @@ def sample(
         precision=precision,
         shard=parse_shard(shard) if shard else shard_from_environment(os.environ),
         dry_run=dry_run,
+        strict=strict,
     )
     summary = run_sampling(request, reporter)
     reporter.result(_sampled(summary), summary)

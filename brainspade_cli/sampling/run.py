@@ -25,7 +25,7 @@ from brainspade_cli.sampling.manifest import pairs_made
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.styles.arguments import channels_of, parse_styles
-from brainspade_cli.styles.pool import StylePool, load_styles
+from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import Bundle, open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
@@ -38,7 +38,7 @@ class SampleRequest:
     """What `brainspade sample` is asked for, defaults resolved.
 
     `styles`: --style values; `labels`: a folder of labels to paint instead of new ones; `batch_size` None is "auto";
-    `file_format`: "nifti" or "png".
+    `file_format`: "nifti" or "png"; `strict`: refuse styles that lie outside what the weights saw.
     """
 
     styles: tuple[str, ...]
@@ -56,6 +56,7 @@ class SampleRequest:
     precision: str = "auto"
     shard: Shard = field(default_factory=Shard)
     dry_run: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,7 @@ class SampleRun:
                 "revision": self.bundle.revision,
                 "sha256": self.bundle.hashes(),
             },
-            "styles": [
-                {"channel": item.channel, "name": item.name, "sha256": item.sha256, "intensities": item.scale.to_json()}
-                for item in self.styles.sources
-            ],
+            "styles": [_described(source) for source in self.styles.sources],
             "made_with": {
                 "brainspade": __version__,
                 "python": platform.python_version(),
@@ -107,6 +105,16 @@ class SampleRun:
             },
             "warnings": list(self.styles.warnings),
         }
+
+
+def _described(source: StyleSource) -> dict[str, Any]:
+    return {
+        "channel": source.channel,
+        "name": source.name,
+        "sha256": source.sha256,
+        "intensities": source.scale.to_json(),
+        "range": None if source.place is None else source.place.to_json(),
+    }
 
 
 def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
@@ -127,6 +135,11 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     if request.labels is None:
         _check_plan(plan, bundle)
     styles = load_styles(bundle, arguments, reporter)
+    if request.strict and styles.outside:
+        raise InputError(
+            f"--strict refuses styles outside what the weights saw. {styles.outside[0]} Choose another scan or other"
+            " weights, or leave --strict out and look at the preview."
+        )
     labels = None if request.labels is None else GivenLabels(request.labels, reporter)
     layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])
     settings = _settings(request, plan, bundle, styles, labels, compute)
