@@ -19,6 +19,7 @@ from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.diffusion import sampler_named
 from brainspade_cli.errors import InputError
 from brainspade_cli.nnunet.raw import FILE_ENDINGS, RawLayout, check_channel_names
+from brainspade_cli.sampling.command import sample_command
 from brainspade_cli.sampling.given_labels import GivenLabels
 from brainspade_cli.sampling.label_blocks import require_kind
 from brainspade_cli.sampling.manifest import pairs_made
@@ -88,13 +89,16 @@ class SampleRun:
 
     def record(self) -> dict[str, Any]:
         """Tell what run.json says beside the settings. File names only: folders may name patients."""
-        source = self.bundle.source
+        config = self.bundle.config
         return {
+            "command": self._command(),
             "weights": {
-                "name": self.bundle.config.name,
-                "source": Path(source).name if Path(source).is_absolute() else source,
+                "name": config.name,
+                "source": self._weights_source(),
                 "revision": self.bundle.revision,
                 "sha256": self.bundle.hashes(),
+                "licence": config.licence,
+                "trained_on": list(config.datasets),
             },
             "styles": [_described(source) for source in self.styles.sources],
             "made_with": {
@@ -105,6 +109,23 @@ class SampleRun:
             },
             "warnings": list(self.styles.warnings),
         }
+
+    def _weights_source(self) -> str:
+        source = self.bundle.source
+        return Path(source).name if Path(source).is_absolute() else source
+
+    def _command(self) -> str:
+        request = self.request
+        return sample_command(
+            [(source.channel, source.name) for source in self.styles.sources],
+            request.pairs,
+            self.plan,
+            weights=None if request.weights is None else (self._weights_source(), self.bundle.revision),
+            labels=None if request.labels is None else request.labels.name,
+            file_format=request.file_format,
+            save_pv=request.save_pv,
+            precision=self.compute.precision,
+        )
 
 
 def _described(source: StyleSource) -> dict[str, Any]:
