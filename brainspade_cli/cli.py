@@ -318,6 +318,29 @@ def evaluate(
     reporter.result(report_text(report), report)
 
 
+@app.command()
+def preview(
+    dataset: Annotated[Path, typer.Argument(help="A dataset made by `brainspade sample` or `export-nnunet`.")],
+    style: Annotated[
+        list[Path] | None, typer.Option(help="A style scan of the dataset, to show beside what was painted after it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The report. Default: brainspade/report.html in the dataset.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make the pictures of a dataset: preview.png anew, and one HTML page to look through or to hand on.
+
+    Example:  [bold]brainspade preview Dataset501_brainspade[/bold]
+    """
+    from brainspade_cli.reporting.report import make_report
+
+    reporter = Reporter(quiet=quiet, as_json=as_json)
+    summary = make_report(dataset, tuple(style or ()), out, reporter)
+    reporter.result(f"Open {summary['report']} in a browser.", summary)
+
+
 def _sampled(summary: dict[str, Any]) -> str:
     """What `sample` did, in words; the last line is the next command to run."""
     if summary["dry_run"]:

@@ -119,10 +119,10 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     warnings: list[str] = []
     outside: list[str] = []
     with reporter.progress("styles", len(arguments)) as advance, Lanes() as lanes:
-        for source, notes, beyond in lanes.in_order(load, enumerate(arguments)):
+        for source, notes, strange in lanes.in_order(load, enumerate(arguments)):
             sources += [source] if source else []
             warnings += notes
-            outside += beyond
+            outside += strange
             advance()
     channels = channels_of(arguments)
     for channel in channels:

@@ -61,7 +61,7 @@ def load_style(path: Path) -> StyleScan:
     volume = read_volume(path)
     foreground = find_foreground(volume)
     brain, stripped = foreground.mask, False
-    notes = []
+    notes: list[str] = []
     outside = _coarseness(path, volume.spacing)
     if foreground.skull:
         brain, stripped = strip_skull(volume, foreground)
