@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,11 +19,10 @@ from brainspade_cli.sampling.randomness import Stream, generator
 from brainspade_cli.styles.arguments import StyleArgument, channels_of
 from brainspade_cli.styles.intensities import IntensityScale, intensity_scale
 from brainspade_cli.styles.scan import load_style
-from brainspade_cli.styles.style_range import StylePlace, style_range
+from brainspade_cli.styles.style_range import StylePlace, StyleRange, style_range
 from brainspade_cli.weights import Bundle
 
 ENCODER_BATCH = 16
-BANK_MARK = "@"
 # How far a slice's code keeps its own way from the median code of its scan. A scan has one contrast, which its lowest
 # and highest slices, or a face left on, show badly: alone, some of them got a T1 painted like a FLAIR.
 OWN_SHARE = 0.25
@@ -101,6 +100,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     """
     refusals: dict[str, str] = {}
     encoder = bundle.network("style_encoder") if any(argument.path for argument in arguments) else None
+    known = style_range(bundle)
 
     def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[str, ...], tuple[str, ...]]:
         place, argument = item
@@ -108,7 +108,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
             return _from_bank(bundle, argument), (), ()
         try:
             assert isinstance(encoder, StyleEncoder)
-            return _from_scan(encoder, argument, keep=place < SCANS_SHOWN)
+            return _from_scan(encoder, known, argument, keep=place < SCANS_SHOWN)
         except ScanError as error:
             if not argument.optional:
                 raise
@@ -128,22 +128,12 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     for channel in channels:
         if not any(source.channel == channel for source in sources):
             raise InputError(f"No {channel} scan can be used as a style: {refusals[channel]}")
-    sources = list(_placed(bundle, sources))
     beyond = [*_unseen(bundle, channels), *_misplaced(sources)]
     warnings += beyond
     outside += beyond
     for warning in warnings:
         reporter.warn(warning)
     return StylePool(channels, tuple(sources), tuple(warnings), tuple(outside))
-
-
-def _placed(bundle: Bundle, sources: Sequence[StyleSource]) -> Iterator[StyleSource]:
-    """The sources, each scan's median code held against the bank."""
-    known = style_range(bundle)
-    for source in sources:
-        scan = not source.name.startswith(BANK_MARK)
-        centre = source.mean.median(dim=0).values.double().numpy()
-        yield replace(source, place=known.place(source.channel, centre)) if scan else source
 
 
 def _unseen(bundle: Bundle, channels: Sequence[str]) -> Iterator[str]:
@@ -164,7 +154,7 @@ def _misplaced(sources: Sequence[StyleSource]) -> Iterator[str]:
 
 @torch.inference_mode()
 def _from_scan(
-    encoder: StyleEncoder, argument: StyleArgument, keep: bool
+    encoder: StyleEncoder, known: StyleRange, argument: StyleArgument, keep: bool
 ) -> tuple[StyleSource, tuple[str, ...], tuple[str, ...]]:
     assert argument.path is not None
     scan = load_style(argument.path)
@@ -174,15 +164,18 @@ def _from_scan(
         scale = intensity_scale(scan.intensity_mean, scan.intensity_std, scan.background)
     except InputError as error:
         raise ScanError(f"{argument.path} cannot be a style. {error}") from error
+    means = torch.cat([mean for mean, _ in codes])
     source = StyleSource(
         channel=argument.channel,
         name=argument.path.name,
         sha256=sha256(argument.path),
         subject=argument.subject,
-        mean=_drawn_together(torch.cat([mean for mean, _ in codes])),
+        mean=_drawn_together(means),
         log_variance=torch.cat([log_variance for _, log_variance in codes]),
         scale=scale,
         slices=scan.slices.astype(np.float16) if keep else None,
+        # numpy's median, for torch's is the lower of two middle values: low in every dimension, where slices are few.
+        place=known.place(argument.channel, np.median(means.double().numpy(), axis=0)),
     )
     return source, scan.warnings, scan.outside
 
@@ -198,7 +191,7 @@ def _from_bank(bundle: Bundle, argument: StyleArgument) -> StyleSource:
     bank = bundle.style_bank(argument.bank)
     return StyleSource(
         channel=argument.channel,
-        name=f"{BANK_MARK}{argument.bank}",
+        name=f"@{argument.bank}",
         sha256=bundle.config.sha256[TENSOR_FILES[-1]],
         subject=argument.subject,
         mean=bank.mean,
