@@ -213,6 +213,9 @@ def sample(
             envvar="BRAINSPADE_SHARD", metavar="K/N", help="Part K (from 0) of N. Default: that of an array job."
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a style scan that is unlike all that the weights saw.")
+    ] = False,
     offline: Offline = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and make nothing.")] = False,
     as_json: Json = False,
@@ -247,6 +250,7 @@ def sample(
         precision=precision,
         shard=parse_shard(shard) if shard else shard_from_environment(os.environ),
         dry_run=dry_run,
+        strict=strict,
     )
     summary = run_sampling(request, reporter)
     reporter.result(_sampled(summary), summary)
@@ -317,6 +321,29 @@ def evaluate(
     request = EvaluationRequest(dataset, against, split, population, tuple(style or ()), most, seed, out)
     report = run(request, reporter)
     reporter.result(report_text(report), report)
+
+
+@app.command()
+def preview(
+    dataset: Annotated[Path, typer.Argument(help="A dataset made by `brainspade sample` or `export-nnunet`.")],
+    style: Annotated[
+        list[Path] | None, typer.Option(help="A style scan of the dataset, to show beside what was painted after it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The report. Default: brainspade/report.html in the dataset.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make the pictures of a dataset: preview.png anew, and one HTML page to look through or to hand on.
+
+    Example:  [bold]brainspade preview Dataset501_brainspade[/bold]
+    """
+    from brainspade_cli.reporting.report import make_report
+
+    reporter = Reporter(quiet=quiet, as_json=as_json)
+    summary = make_report(dataset, tuple(style or ()), out, reporter)
+    reporter.result(f"Open {summary['report']} in a browser.", summary)
 
 
 def _sampled(summary: dict[str, Any]) -> str:

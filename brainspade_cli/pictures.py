@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.anatomy import LABELS
+from brainspade_cli.anatomy import BACKGROUND, LABELS, Label
 from brainspade_cli.slices import BACKGROUND_VALUE
+
+# Share of a label's colour over an image.
+TINT = 0.45
 
 
 def colours_of(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -26,6 +31,14 @@ def upright(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return picture.transpose(1, 0, 2)[::-1]
 
 
-def colour_label(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A label (X, Y) in the colours of the label table, (X, Y, 3)."""
-    return np.array([entry.colour for entry in LABELS], np.uint8)[label]
+def colour_label(label: NDArray[np.uint8], labels: Sequence[Label] = LABELS) -> NDArray[np.uint8]:
+    """A label (X, Y) in the colours of a label table, (X, Y, 3)."""
+    return np.array([entry.colour for entry in labels], np.uint8)[label]
+
+
+def overlay(
+    picture: NDArray[np.uint8], label: NDArray[np.uint8], labels: Sequence[Label] = LABELS
+) -> NDArray[np.uint8]:
+    """A picture (X, Y, 3) tinted with its label (X, Y), where that is not background."""
+    mixed = (1 - TINT) * picture.astype(np.float32) + TINT * colour_label(label, labels)
+    return np.where(label[..., None] == BACKGROUND, picture, mixed.round()).astype(np.uint8)

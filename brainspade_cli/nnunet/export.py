@@ -1,14 +1,14 @@
 """Merging datasets into one for nnU-Net: tasks, formats, real scans beside synthetic ones (the paper's hybrid), splits.
 
-The order of writing is what makes it safe: marker, cases, manifest, splits, dataset.json. Killed at any moment, the
-same command goes on; without dataset.json nnU-Net does not take the folder for a dataset.
+The order of writing is what makes it safe: marker, cases, manifest, splits, cards, dataset.json. Killed at any moment,
+the same command goes on; without dataset.json nnU-Net does not take the folder for a dataset.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from brainspade_cli.nnunet.raw import (
 )
 from brainspade_cli.nnunet.sources import Sources, open_sources
 from brainspade_cli.nnunet.splits import Split, hybrid_splits, read_splits, synthetic_splits
+from brainspade_cli.reporting.facts import RUNS_FILE, DatasetFacts, RowCounts, dataset_runs
+from brainspade_cli.reporting.write_cards import write_cards
 
 PREPROCESSED_VARIABLE = "nnUNet_preprocessed"
 
@@ -104,11 +106,15 @@ def _write(
     """Write the export, dataset.json last; returns its labels."""
     begin_export(layout, record)
     labels = sources.task.labels(with_ignore=copy_cases(layout, sources, reporter))
-    write_manifest(layout, _manifest(sources))
+    rows = _manifest(layout, sources)
+    write_manifest(layout, rows)
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
         remove_partials(place.parent)
         write_json(place, folds)
+    facts = _facts(layout, sources, labels, rows)
+    write_json(layout.provenance / RUNS_FILE, [run.to_json() for run in facts.runs])
+    write_cards(layout.folder, facts)
     write_dataset_json(
         layout.folder,
         labels,
@@ -187,15 +193,36 @@ def _record(sources: Sources, splits: bool) -> dict[str, Any]:
     }
 
 
-def _manifest(sources: Sources) -> list[dict[str, Any]]:
-    """One row a case: its name, the dataset and the name it came from, and what that dataset's manifest says of it."""
+def _facts(
+    layout: RawLayout, sources: Sources, labels: dict[str, int], rows: Sequence[Mapping[str, Any]]
+) -> DatasetFacts:
+    counts = RowCounts()
+    for row in rows:
+        counts.add(row)
+    made = [part.dataset.folder for part in sources.parts if not part.real]
+    return DatasetFacts(
+        name=layout.folder.name,
+        file_ending=layout.file_ending,
+        channels=sources.channel_names,
+        labels=labels,
+        cases=len(rows),
+        real=len(sources.named_cases(real=True)),
+        lesions=counts.lesions,
+        columns=counts.columns,
+        pv=False,
+        runs=tuple(run for folder in made for run in dataset_runs(folder)),
+    )
+
+
+def _manifest(layout: RawLayout, sources: Sources) -> list[dict[str, Any]]:
+    """One row a case: its name and files, the dataset and name it came from, and what that dataset's manifest says."""
+    channels = len(sources.channel_names)
     rows = []
     for part in sources.parts:
         known = read_manifest(part.dataset.folder)
         for name, case in part.named_cases():
             row = {**known.get(case.name, {}), "case": name}
             row["came_from"] = {"dataset": part.dataset.folder.name, "case": case.name, "real": part.real}
-            # Paths there, not here.
-            row.pop("files", None)
+            row["files"] = [path.relative_to(layout.folder).as_posix() for path in layout.case_paths(name, channels)]
             rows.append(row)
     return rows

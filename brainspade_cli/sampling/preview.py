@@ -1,4 +1,4 @@
-"""A picture to judge a run by: rows of label, and for each channel the style slice beside the image painted in it."""
+"""A picture to judge a run by: rows of label, and for each channel the style slice, the image and the label over it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from brainspade_cli.anatomy import LABELS
+from brainspade_cli.anatomy import LABELS, Label
 from brainspade_cli.geometry import SLICE_SHAPE
-from brainspade_cli.pictures import colour_label, grey_of, upright
+from brainspade_cli.pictures import colour_label, grey_of, overlay, upright
 
 COLUMNS = 2
 MARGIN = 6
@@ -22,10 +22,13 @@ PAPER = (24, 24, 24)
 
 @dataclass(frozen=True)
 class PreviewPanel:
-    """One channel of a row: image and style slice, (192, 256) z-scored; `style` None where no slice can be shown."""
+    """One channel of a row: image and style slice, (192, 256) z-scored; `style` None where no slice can be shown.
+
+    Without a `style_name` there is no place for a style.
+    """
 
     channel: str
-    style_name: str
+    style_name: str | None
     image: NDArray[np.float32]
     style: NDArray[np.float32] | None
 
@@ -39,33 +42,42 @@ class PreviewRow:
     panels: tuple[PreviewPanel, ...]
 
 
-def preview_sheet(rows: Sequence[PreviewRow]) -> Image.Image:
+def preview_sheet(rows: Sequence[PreviewRow], labels: Sequence[Label] = LABELS) -> Image.Image:
     """All rows in two columns, with a legend. Anterior is up and the patient's left is at the left (neurological).
 
-    Raises ValueError without rows or where they differ in their number of panels.
+    `labels`: the table of the rows' labels. Raises ValueError without rows or where they differ in their number of
+    panels.
     """
-    panels = {len(row.panels) for row in rows}
-    if len(panels) != 1:
+    if len({len(row.panels) for row in rows}) != 1:
         raise ValueError("a preview needs rows, all with the same number of channels")
-    width = (1 + 2 * panels.pop()) * (SLICE_SHAPE[0] + MARGIN) + MARGIN
+    tiles = [_tiles(row, labels) for row in rows]
+    width = max(map(len, tiles)) * (SLICE_SHAPE[0] + MARGIN) + MARGIN
     height = SLICE_SHAPE[1] + 2 * CAPTION + MARGIN
     lines = -(-len(rows) // COLUMNS)
     columns = min(COLUMNS, len(rows))
     sheet = Image.new("RGB", (width * columns, height * lines + 2 * CAPTION), PAPER)
     for place, row in enumerate(rows):
-        sheet.paste(_row(row, width, height), (width * (place % columns), height * (place // columns)))
-    _legend(ImageDraw.Draw(sheet), height * lines + MARGIN)
+        strip = _strip(row.caption, tiles[place], width, height)
+        sheet.paste(strip, (width * (place % columns), height * (place // columns)))
+    _legend(ImageDraw.Draw(sheet), height * lines + MARGIN, labels)
     return sheet
 
 
-def _row(row: PreviewRow, width: int, height: int) -> Image.Image:
+def _tiles(row: PreviewRow, labels: Sequence[Label]) -> list[tuple[str, NDArray[np.uint8] | None]]:
+    """The pictures (X, Y, 3) of a row, each with its caption."""
+    tiles: list[tuple[str, NDArray[np.uint8] | None]] = [("label", colour_label(row.label, labels))]
+    for panel in row.panels:
+        if panel.style_name is not None:
+            tiles.append((f"style: {panel.style_name}", None if panel.style is None else grey_of(panel.style)))
+        grey = grey_of(panel.image)
+        tiles += [(panel.channel, grey), (f"{panel.channel}, label", overlay(grey, row.label, labels))]
+    return tiles
+
+
+def _strip(title: str, tiles: Sequence[tuple[str, NDArray[np.uint8] | None]], width: int, height: int) -> Image.Image:
     strip = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(strip)
-    draw.text((MARGIN, 0), row.caption, fill=INK)
-    tiles: list[tuple[str, NDArray[np.uint8] | None]] = [("label", colour_label(row.label))]
-    for panel in row.panels:
-        tiles.append((f"style: {panel.style_name}", None if panel.style is None else grey_of(panel.style)))
-        tiles.append((panel.channel, grey_of(panel.image)))
+    draw.text((MARGIN, 0), title, fill=INK)
     for place, (caption, picture) in enumerate(tiles):
         left = MARGIN + place * (SLICE_SHAPE[0] + MARGIN)
         draw.text((left, CAPTION), _shortened(draw, caption), fill=INK)
@@ -86,9 +98,9 @@ def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
     return f"{text}..."
 
 
-def _legend(draw: ImageDraw.ImageDraw, top: int) -> None:
+def _legend(draw: ImageDraw.ImageDraw, top: int, labels: Sequence[Label]) -> None:
     left = float(MARGIN)
-    for label in LABELS[1:]:
+    for label in labels[1:]:
         draw.rectangle((left, top + 2, left + 8, top + 10), fill=label.colour)
         draw.text((left + 12, top), label.name, fill=INK)
         left += 24 + draw.textlength(label.name)

@@ -19,13 +19,14 @@ from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.diffusion import sampler_named
 from brainspade_cli.errors import InputError
 from brainspade_cli.nnunet.raw import FILE_ENDINGS, RawLayout, check_channel_names
+from brainspade_cli.sampling.command import sample_command
 from brainspade_cli.sampling.given_labels import GivenLabels
 from brainspade_cli.sampling.label_blocks import require_kind
 from brainspade_cli.sampling.manifest import pairs_made
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.styles.arguments import channels_of, parse_styles
-from brainspade_cli.styles.pool import StylePool, load_styles
+from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import Bundle, open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
@@ -38,7 +39,7 @@ class SampleRequest:
     """What `brainspade sample` is asked for, defaults resolved.
 
     `styles`: --style values; `labels`: a folder of labels to paint instead of new ones; `batch_size` None is "auto";
-    `file_format`: "nifti" or "png".
+    `file_format`: "nifti" or "png"; `strict`: refuse styles that lie outside what the weights saw.
     """
 
     styles: tuple[str, ...]
@@ -56,6 +57,7 @@ class SampleRequest:
     precision: str = "auto"
     shard: Shard = field(default_factory=Shard)
     dry_run: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,18 @@ class SampleRun:
 
     def record(self) -> dict[str, Any]:
         """Tell what run.json says beside the settings. File names only: folders may name patients."""
-        source = self.bundle.source
+        config = self.bundle.config
         return {
+            "command": self._command(),
             "weights": {
-                "name": self.bundle.config.name,
-                "source": Path(source).name if Path(source).is_absolute() else source,
+                "name": config.name,
+                "source": self._weights_source(),
                 "revision": self.bundle.revision,
                 "sha256": self.bundle.hashes(),
+                "licence": config.licence,
+                "trained_on": list(config.datasets),
             },
-            "styles": [
-                {"channel": item.channel, "name": item.name, "sha256": item.sha256, "intensities": item.scale.to_json()}
-                for item in self.styles.sources
-            ],
+            "styles": [_described(source) for source in self.styles.sources],
             "made_with": {
                 "brainspade": __version__,
                 "python": platform.python_version(),
@@ -107,6 +109,33 @@ class SampleRun:
             },
             "warnings": list(self.styles.warnings),
         }
+
+    def _weights_source(self) -> str:
+        source = self.bundle.source
+        return Path(source).name if Path(source).is_absolute() else source
+
+    def _command(self) -> str:
+        request = self.request
+        return sample_command(
+            [(source.channel, source.name) for source in self.styles.sources],
+            request.pairs,
+            self.plan,
+            weights=None if request.weights is None else (self._weights_source(), self.bundle.revision),
+            labels=None if request.labels is None else request.labels.name,
+            file_format=request.file_format,
+            save_pv=request.save_pv,
+            precision=self.compute.precision,
+        )
+
+
+def _described(source: StyleSource) -> dict[str, Any]:
+    return {
+        "channel": source.channel,
+        "name": source.name,
+        "sha256": source.sha256,
+        "intensities": source.scale.to_json(),
+        "range": None if source.place is None else source.place.to_json(),
+    }
 
 
 def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
@@ -127,6 +156,11 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     if request.labels is None:
         _check_plan(plan, bundle)
     styles = load_styles(bundle, arguments, reporter)
+    if request.strict and styles.outside:
+        raise InputError(
+            f"--strict refuses styles outside what the weights saw. {styles.outside[0]} Choose another scan or other"
+            " weights, or leave --strict out and look at the preview."
+        )
     labels = None if request.labels is None else GivenLabels(request.labels, reporter)
     layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])
     settings = _settings(request, plan, bundle, styles, labels, compute)

@@ -16,6 +16,8 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import disk_errors
 from brainspade_cli.nnunet.raw import dataset_identity, write_dataset_json
+from brainspade_cli.reporting.facts import DatasetFacts, RowCounts, run_facts
+from brainspade_cli.reporting.write_cards import card_paths, write_cards
 from brainspade_cli.sampling.case_writer import CaseWriter
 from brainspade_cli.sampling.generate import generate_pairs
 from brainspade_cli.sampling.manifest import Manifest, manifest_path, remove_leftovers, rows
@@ -87,7 +89,8 @@ def _fill(run: SampleRun, reporter: Reporter) -> dict[str, Any]:
     missing = [index for index in own if not made[index]]
     if missing:
         # A dataset.json that counts fewer cases than there are would be wrong while the run goes on.
-        layout.header.unlink(missing_ok=True)
+        for path in (layout.header, *card_paths(layout.folder)):
+            path.unlink(missing_ok=True)
         _warn_of_space(run, len(missing), reporter)
     if missing and len(missing) < len(own):
         reporter.say(f"{len(own) - len(missing)} of {len(own)} pairs are there already; going on with the rest.")
@@ -156,14 +159,34 @@ def _finish(run: SampleRun) -> None:
     """Write what only a whole dataset has. Any shard may do so, even two at once: they write the same."""
     write_preview(run.layout, run.styles, run.request.pairs)
     totals = {"lesions": 0, "redrawn": 0, "flagged": 0}
+    counts = RowCounts()
     for row in _last_rows(run):
+        counts.add(row)
         totals["lesions"] += bool(row["lesion"])
         totals["redrawn"] += row["attempts"] - 1
         totals["flagged"] += bool(row["problems"])
-    write_run(run.layout, run.settings, run.request.pairs, {**run.record(), "totals": totals})
+    record = run.record()
+    write_run(run.layout, run.settings, run.request.pairs, {**record, "totals": totals})
+    labels = {label.name: label.channel for label in LABELS}
+    name = run.layout.folder.resolve().name
+    write_cards(
+        run.layout.folder,
+        DatasetFacts(
+            name=name,
+            file_ending=run.layout.file_ending,
+            channels=run.channels,
+            labels=labels,
+            cases=run.request.pairs,
+            real=0,
+            lesions=counts.lesions,
+            columns=counts.columns,
+            pv=run.request.save_pv,
+            runs=(run_facts({**record, "pairs": run.request.pairs, "settings": run.settings}, name),),
+        ),
+    )
     write_dataset_json(
         run.layout.folder,
-        {label.name: label.channel for label in LABELS},
+        labels,
         run.channels,
         run.request.pairs,
         run.layout.file_ending,

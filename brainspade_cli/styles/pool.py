@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from brainspade_cli.sampling.randomness import Stream, generator
 from brainspade_cli.styles.arguments import StyleArgument, channels_of
 from brainspade_cli.styles.intensities import IntensityScale, intensity_scale
 from brainspade_cli.styles.scan import load_style
+from brainspade_cli.styles.style_range import StylePlace, StyleRange, style_range
 from brainspade_cli.weights import Bundle
 
 ENCODER_BATCH = 16
@@ -34,7 +35,7 @@ class StyleSource:
     """A scan's or a bank's styles. `mean` and `log_variance`: float32 (S, style_dim), one row a slice.
 
     `name` is a file's name without its folders, which may identify a patient. `slices`: float16 (S, 192, 256),
-    z-scored, kept for scans that the preview may show.
+    z-scored, kept for scans that the preview may show. `place`: where a scan's style lies in what the weights saw.
     """
 
     channel: str
@@ -45,6 +46,7 @@ class StyleSource:
     log_variance: torch.Tensor
     scale: IntensityScale
     slices: NDArray[np.float16] | None = None
+    place: StylePlace | None = None
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,15 @@ class StyleChoice:
 
 @dataclass(frozen=True)
 class StylePool:
-    """All styles of a run, from which each pair draws one for every channel."""
+    """All styles of a run, from which each pair draws one for every channel.
+
+    `outside`: those of the `warnings` by which styles lie outside what the weights saw.
+    """
 
     channels: tuple[str, ...]
     sources: tuple[StyleSource, ...]
     warnings: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
     def draw(self, seed: int, index: int) -> tuple[StyleChoice, ...]:
         """The styles of pair `index`, one a channel.
@@ -94,43 +100,62 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     """
     refusals: dict[str, str] = {}
     encoder = bundle.network("style_encoder") if any(argument.path for argument in arguments) else None
+    known = style_range(bundle)
 
-    def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[str, ...]]:
+    def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[str, ...], tuple[str, ...]]:
         place, argument = item
         if argument.path is None:
-            return _from_bank(bundle, argument), ()
+            return _from_bank(bundle, argument), (), ()
         try:
             assert isinstance(encoder, StyleEncoder)
-            return _from_scan(encoder, argument, keep=place < SCANS_SHOWN)
+            return _from_scan(encoder, known, argument, keep=place < SCANS_SHOWN)
         except ScanError as error:
             if not argument.optional:
                 raise
             refusals.setdefault(argument.channel, str(error))
-            return None, (f"{error} It is left out.",)
+            return None, (f"{error} It is left out.",), ()
 
     sources: list[StyleSource] = []
     warnings: list[str] = []
+    outside: list[str] = []
     with reporter.progress("styles", len(arguments)) as advance, Lanes() as lanes:
-        for source, notes in lanes.in_order(load, enumerate(arguments)):
+        for source, notes, strange in lanes.in_order(load, enumerate(arguments)):
             sources += [source] if source else []
             warnings += notes
+            outside += strange
             advance()
     channels = channels_of(arguments)
     for channel in channels:
         if not any(source.channel == channel for source in sources):
             raise InputError(f"No {channel} scan can be used as a style: {refusals[channel]}")
-        if bundle.config.modalities and channel not in bundle.config.modalities:
-            known = ", ".join(bundle.config.modalities)
-            warnings.append(
-                f"These weights were trained on {known} and never saw {channel}; look at the preview before you go on."
-            )
+    beyond = [*_unseen(bundle, channels), *_misplaced(sources)]
+    warnings += beyond
+    outside += beyond
     for warning in warnings:
         reporter.warn(warning)
-    return StylePool(channels, tuple(sources), tuple(warnings))
+    return StylePool(channels, tuple(sources), tuple(warnings), tuple(outside))
+
+
+def _unseen(bundle: Bundle, channels: Sequence[str]) -> Iterator[str]:
+    modalities = bundle.config.modalities
+    for channel in channels:
+        if modalities and channel not in modalities:
+            yield (
+                f"These weights were trained on {', '.join(modalities)} and never saw {channel}; look at the preview"
+                " before you go on."
+            )
+
+
+def _misplaced(sources: Sequence[StyleSource]) -> Iterator[str]:
+    for source in sources:
+        if source.place is not None and source.place.outside:
+            yield source.place.words(source.name, source.channel)
 
 
 @torch.inference_mode()
-def _from_scan(encoder: StyleEncoder, argument: StyleArgument, keep: bool) -> tuple[StyleSource, tuple[str, ...]]:
+def _from_scan(
+    encoder: StyleEncoder, known: StyleRange, argument: StyleArgument, keep: bool
+) -> tuple[StyleSource, tuple[str, ...], tuple[str, ...]]:
     assert argument.path is not None
     scan = load_style(argument.path)
     images = torch.from_numpy(scan.slices)[:, None]
@@ -139,17 +164,20 @@ def _from_scan(encoder: StyleEncoder, argument: StyleArgument, keep: bool) -> tu
         scale = intensity_scale(scan.intensity_mean, scan.intensity_std, scan.background)
     except InputError as error:
         raise ScanError(f"{argument.path} cannot be a style. {error}") from error
+    means = torch.cat([mean for mean, _ in codes])
     source = StyleSource(
         channel=argument.channel,
         name=argument.path.name,
         sha256=sha256(argument.path),
         subject=argument.subject,
-        mean=_drawn_together(torch.cat([mean for mean, _ in codes])),
+        mean=_drawn_together(means),
         log_variance=torch.cat([log_variance for _, log_variance in codes]),
         scale=scale,
         slices=scan.slices.astype(np.float16) if keep else None,
+        # numpy's median, for torch's is the lower of two middle values: low in every dimension, where slices are few.
+        place=known.place(argument.channel, np.median(means.double().numpy(), axis=0)),
     )
-    return source, scan.warnings
+    return source, scan.warnings, scan.outside
 
 
 def _drawn_together(codes: torch.Tensor) -> torch.Tensor:

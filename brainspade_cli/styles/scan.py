@@ -27,6 +27,11 @@ THICK_MM = 2.0
 LARGE_SLICE = 0.6
 # No scan gives more slices than this; evenly spaced ones are taken from a thin-slice volume.
 MAX_STYLE_SLICES = 64
+# Correlation of neighbouring pixels (1 mm). Of 87 brain scans, thick ones among them, all lie between 0.79 and 0.97;
+# noise has 0, and the same scans blurred by a Gaussian of 9 mm (full width at half maximum) have 0.99 and more.
+LEAST_CORRELATION, MOST_CORRELATION = 0.7, 0.985
+# A cropped scan may touch the edge of its picture; with more of its widest section lying there, it is cut through.
+MOST_CUT = 0.25
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class StyleScan:
 
     `slices`: float32 (S, 192, 256), z-scored over the brain, `BACKGROUND_VALUE` outside. `intensity_mean`,
     `intensity_std` (of the brain) and `background` are in the scan's own units. `skull`: a skull was seen;
-    `stripped`: a skull stripper took it off. `thickness_mm`: slice thickness. `warnings`: what a user should know.
+    `stripped`: a skull stripper took it off. `thickness_mm`: slice thickness. `warnings`: what a user should know, and
+    `outside`: those among them by which the scan is unlike any that weights are trained on.
     """
 
     path: Path
@@ -47,14 +53,16 @@ class StyleScan:
     stripped: bool
     thickness_mm: float
     warnings: tuple[str, ...]
+    outside: tuple[str, ...] = ()
 
 
 def load_style(path: Path) -> StyleScan:
     """Read a scan as a style; raises ScanError where it cannot be read or shows no brain."""
     volume = read_volume(path)
     foreground = find_foreground(volume)
-    warnings = []
     brain, stripped = foreground.mask, False
+    notes: list[str] = []
+    outside = _coarseness(path, volume.spacing)
     if foreground.skull:
         brain, stripped = strip_skull(volume, foreground)
         how = (
@@ -62,15 +70,9 @@ def load_style(path: Path) -> StyleScan:
             if stripped
             else "only the middle of the head gives the style; for a full brain install the extra `brainspade[strip]`"
         )
-        warnings.append(f"{path.name} shows a skull: {how}.")
-    thickness = volume.spacing[2]
-    if thickness > THICK_MM:
-        warnings.append(f"{path.name} has thick slices ({thickness:.1f} mm); each is used as it is.")
-    if max(volume.spacing[:2]) > THICK_MM:
-        warnings.append(
-            f"{path.name} is coarse in the axial plane ({volume.spacing[0]:.1f} x {volume.spacing[1]:.1f} mm): "
-            "its style will look smooth."
-        )
+        (notes if stripped else outside).insert(0, f"{path.name} shows a skull: {how}.")
+    else:
+        outside += _cuts(path, brain)
     if brain.sum() < 100:
         raise ScanError(f"{path} shows no brain once its skull is taken off; strip it first.")
     require_contrast(volume, brain)
@@ -80,6 +82,7 @@ def load_style(path: Path) -> StyleScan:
         raise ScanError(
             f"{path} shows no brain: no axial slice has {MIN_BRAIN_FRACTION:.0%} brain in a 192 x 256 mm frame."
         )
+    outside += _texture(path, slices)
     keep = np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MAX_STYLE_SLICES)).round().astype(int))
     return StyleScan(
         path=path,
@@ -89,9 +92,71 @@ def load_style(path: Path) -> StyleScan:
         background=foreground.background,
         skull=foreground.skull,
         stripped=stripped,
-        thickness_mm=thickness,
-        warnings=tuple(warnings),
+        thickness_mm=volume.spacing[2],
+        warnings=(*notes, *outside),
+        outside=tuple(outside),
     )
+
+
+def _coarseness(path: Path, spacing: tuple[float, float, float]) -> list[str]:
+    notes = []
+    if spacing[2] > THICK_MM:
+        notes.append(f"{path.name} has thick slices ({spacing[2]:.1f} mm); each is used as it is.")
+    if max(spacing[:2]) > THICK_MM:
+        notes.append(
+            f"{path.name} is coarse in the axial plane ({spacing[0]:.1f} x {spacing[1]:.1f} mm): "
+            "its style will look smooth."
+        )
+    return notes
+
+
+def _cuts(path: Path, brain: NDArray[np.bool_]) -> list[str]:
+    """What to say of a brain (X, Y, Z) that the left, right, front or back edge of the picture cuts through.
+
+    Above and below it may be cut: a slab of slices gives a style as well as a whole brain does.
+    """
+    shares = []
+    for axis in (0, 1):
+        areas = brain.sum(axis=(1 - axis, 2))
+        shares += [areas[0] / areas.max(), areas[-1] / areas.max()]
+    if max(shares) <= MOST_CUT:
+        return []
+    return [
+        f"{path.name} shows a brain that the edge of the picture cuts through: {max(shares):.0%} of its widest section"
+        " lies there."
+    ]
+
+
+def _texture(path: Path, slices: NDArray[np.float32]) -> list[str]:
+    """What to say of slices (S, X, Y) that have no structure, or none but the coarsest, whatever their header says."""
+    correlation = neighbour_correlation(slices)
+    if correlation < LEAST_CORRELATION:
+        return [
+            f"{path.name} looks like noise: neighbouring pixels correlate by {correlation:.2f}, and in brain scans by"
+            " 0.8 and more."
+        ]
+    if correlation > MOST_CORRELATION:
+        return [
+            f"{path.name} is blurred: neighbouring pixels correlate by {correlation:.3f}, and in scans of 1 mm by 0.97"
+            " at most. Its style will look smooth."
+        ]
+    return []
+
+
+def neighbour_correlation(slices: NDArray[np.float32]) -> float:
+    """Correlation of pixels of the brain with those beside and before them, in slices (S, X, Y); 0 for flat ones."""
+    brain = slices > BACKGROUND_VALUE
+    pairs = []
+    for axis in (1, 2):
+        first, second = (np.delete(slices, end, axis) for end in (-1, 0))
+        both = np.delete(brain, -1, axis) & np.delete(brain, 0, axis)
+        pairs.append(np.stack([first[both], second[both]]))
+    centred = np.concatenate(pairs, axis=1).astype(np.float64)
+    if centred.size == 0:
+        return 0.0
+    centred -= centred.mean(axis=1, keepdims=True)
+    spread = float(np.sqrt((centred**2).sum(axis=1).prod()))
+    return float((centred[0] * centred[1]).sum()) / spread if spread > 0 else 0.0
 
 
 def _centred_slices(

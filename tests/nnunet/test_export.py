@@ -62,7 +62,7 @@ def test_plain_export_copies_bytes_and_says_what_it_is(made, run):
     row = read_manifest(folder)["brainspade_000001"]
     assert row["came_from"] == {"dataset": "Dataset501_brainspade", "case": "brainspade_000001", "real": False}
     assert row["index"] == 1
-    assert "files" not in row
+    assert row["files"] == ["imagesTr/brainspade_000001_0000.nii.gz", "labelsTr/brainspade_000001.nii.gz"]
 
 
 def test_tissues_ignore_the_lesion_where_there_is_one(made, run):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from brainspade_cli.anatomy import LABELS, TUMOUR
+from brainspade_cli.anatomy import LABELS, OEDEMA, TUMOUR
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.sampling.preview import CAPTION, MARGIN, PreviewPanel, PreviewRow, preview_sheet
 from tests.sampling.parts import ellipse_label
@@ -19,7 +21,7 @@ def row(label: np.ndarray, *, style: bool = True, channels: int = 1, name: str =
 def test_the_sheet_holds_every_row(count: int, channels: int) -> None:
     sheet = preview_sheet([row(ellipse_label(), channels=channels) for _ in range(count)])
     columns, lines = min(count, 2), -(-count // 2)
-    assert sheet.width == columns * ((1 + 2 * channels) * (SLICE_SHAPE[0] + MARGIN) + MARGIN)
+    assert sheet.width == columns * ((1 + 3 * channels) * (SLICE_SHAPE[0] + MARGIN) + MARGIN)
     assert sheet.height == lines * (SLICE_SHAPE[1] + 2 * CAPTION + MARGIN) + 2 * CAPTION
 
 
@@ -46,6 +48,24 @@ def test_brains_show_and_a_missing_style_does_not() -> None:
 def test_long_and_foreign_names_are_cut_to_fit() -> None:
     sheet = preview_sheet([row(ellipse_label(), name="патиент_" + "x" * 200)])
     assert sheet.width > 0
+
+
+def test_the_label_lies_over_the_image() -> None:
+    label = ellipse_label(tumour=True)
+    picture = np.asarray(preview_sheet([row(label)])).astype(int)
+    left = 3 * (SLICE_SHAPE[0] + MARGIN) + MARGIN
+    over = picture[2 * CAPTION : 2 * CAPTION + SLICE_SHAPE[1], left : left + SLICE_SHAPE[0]]
+    reddish = (over[..., 0] > over[..., 1] + 20).sum()
+    assert reddish == np.isin(label, (TUMOUR, OEDEMA)).sum()
+    assert (over[label.T[::-1] == 0] == 0).all()
+
+
+def test_without_style_names_there_are_no_places_for_styles() -> None:
+    bare = [
+        PreviewRow("case", r.label, tuple(replace(p, style_name=None) for p in r.panels))
+        for r in [row(ellipse_label())]
+    ]
+    assert preview_sheet(bare).width == 3 * (SLICE_SHAPE[0] + MARGIN) + MARGIN
 
 
 def test_rows_must_agree() -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlcroissant
 import nibabel as nib
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from brainspade_cli.errors import BrainspadeError, DatasetError, InputError
 from brainspade_cli.nnunet.check import check
 from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.reporting.write_cards import card_paths
 from brainspade_cli.sampling import case_writer, label_blocks
 from brainspade_cli.sampling import sample as sampling
 from brainspade_cli.sampling.generate import Pair
@@ -112,6 +114,27 @@ def test_a_run_makes_a_dataset_that_nnunet_takes(finished: Path) -> None:
     assert (finished / "brainspade" / "preview.png").stat().st_size > 10_000
 
 
+def test_a_run_comes_with_a_card_and_a_croissant_that_fit_it(finished: Path) -> None:
+    card, description = card_paths(finished)
+    command = "brainspade sample --style t1=sub-1_T1w.nii.gz flair=sub-1_FLAIR.nii.gz --n 10 --seed 1 --tumour"
+    for words in (
+        command,
+        "10 (10 synthetic, 0 real)",
+        "| with a lesion | 5 |",
+        "synthetic",
+        "- weights: tiny (weights)",
+    ):
+        assert words in card.read_text()
+    dataset = mlcroissant.Dataset(str(description))
+    assert not dataset.metadata.issues.errors
+    records = {record["cases/case"].decode(): record for record in dataset.records("cases")}
+    assert len(records) == PAIRS
+    row = next(row for row in rows(RawLayout(finished, ".nii.gz")) if row["index"] == 3)
+    record = records[row["case"]]
+    assert bool(record["cases/lesion"]) is row["lesion"]
+    assert [str(file.decode() if isinstance(file, bytes) else file) for file in record["cases/files"]] == row["files"]
+
+
 def test_the_manifest_tells_how_each_pair_came_about(finished: Path) -> None:
     listed = {row["index"]: row for row in rows(RawLayout(finished, ".nii.gz"))}
     assert sorted(listed) == list(range(PAIRS))
@@ -134,7 +157,7 @@ def test_provenance_names_files_and_hashes_and_no_folders(finished: Path, parts:
     assert [style["name"] for style in run["styles"]] == ["sub-1_T1w.nii.gz", "sub-1_FLAIR.nii.gz"]
     assert run["made_with"]["torch"]
     assert run["totals"]["lesions"] == PAIRS // 2
-    for path in (finished / "brainspade").glob("*.json*"):
+    for path in [*(finished / "brainspade").glob("*.json*"), *card_paths(finished)]:
         assert "sub-secret" not in path.read_text()
         assert str(parts.parent) not in path.read_text()
 
@@ -148,6 +171,8 @@ def test_shards_make_the_same_dataset_and_the_last_one_finishes_it(
     first = run_sampling(request_for(shard=Shard(0, 2)), quiet())
     assert (first["made"], first["complete"]) == (8, True)
     assert contents(request_for().folder) == contents(finished)
+    for path, same in zip(card_paths(request_for().folder), card_paths(finished), strict=True):
+        assert path.read_bytes() == same.read_bytes()
     assert (request_for().folder / "dataset.json").read_bytes() == (finished / "dataset.json").read_bytes()
 
 
@@ -172,6 +197,7 @@ def test_an_interrupted_run_goes_on_and_makes_nothing_twice(
     assert (summary["made"], summary["there_before"]) == (PAIRS - 3, 3)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     assert contents(folder) == contents(finished)
+    assert [path.read_bytes() for path in card_paths(folder)] == [path.read_bytes() for path in card_paths(finished)]
     again = run_sampling(request_for(), quiet())
     assert (again["made"], again["complete"]) == (0, True)
 
@@ -208,6 +234,7 @@ def test_while_pairs_are_missing_there_is_no_dataset_json(
     with pytest.raises(BrainspadeError, match="stopped"):
         run_sampling(request_for(), quiet())
     assert not (request_for().folder / "dataset.json").exists()
+    assert not any(path.exists() for path in card_paths(request_for().folder))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from brainspade_cli.errors import ScanError
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles import scan as style_scan
-from brainspade_cli.styles.scan import load_style
+from brainspade_cli.styles.scan import load_style, neighbour_correlation
 from tests.phantoms import save, t1_of, tissue_phantom
 
 
@@ -63,3 +64,33 @@ def test_a_long_volume_gives_evenly_spread_slices(tmp_path):
     spacing = (2.0, 2.0, 1.0)
     style = load_style(save(tmp_path / "t1.nii.gz", t1_of(tissue_phantom(spacing)), spacing))
     assert len(style.slices) == style_scan.MAX_STYLE_SLICES
+
+
+def test_noise_and_blur_and_cuts_are_said_by_what_was_measured(tmp_path):
+    spacing = (1.0, 1.0, 6.0)
+    brain = t1_of(tissue_phantom(spacing))
+    inside = brain > 0
+    noise = np.where(inside, np.random.default_rng(0).uniform(20, 100, brain.shape), 0).astype(np.float32)
+    blurred = np.where(inside, ndimage.gaussian_filter(brain, (6, 6, 0)) + 1, 0).astype(np.float32)
+    halved = brain[brain.shape[0] // 2 :]
+    for volume, words in ((noise, "looks like noise"), (blurred, "is blurred"), (halved, "cuts through")):
+        style = load_style(save(tmp_path / "t1.nii.gz", volume, spacing))
+        thick, said = style.outside
+        assert "thick slices (6.0 mm)" in thick
+        assert words in said
+
+
+def test_a_slab_and_a_tight_frame_are_no_cuts(tmp_path):
+    brain = t1_of(tissue_phantom())
+    where = np.argwhere(brain > 0)
+    low, high = where.min(axis=0), where.max(axis=0) + 1
+    tight = brain[low[0] : high[0], low[1] : high[1], 20:50]
+    assert load_style(save(tmp_path / "t1.nii.gz", tight, (2.0, 2.0, 2.0))).outside == ()
+
+
+def test_neighbours_correlate_in_what_is_smooth_and_not_in_noise():
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((3, *SLICE_SHAPE)).astype(np.float32)
+    assert abs(neighbour_correlation(noise)) < 0.02
+    assert neighbour_correlation(np.cumsum(noise, axis=1) / 20) > 0.4
+    assert neighbour_correlation(np.full((1, *SLICE_SHAPE), BACKGROUND_VALUE, np.float32)) == 0

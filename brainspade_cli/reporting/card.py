@@ -1,0 +1,123 @@
+"""The dataset card: a README.md with the front matter of the Hugging Face Hub, made from a dataset's facts alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from brainspade_cli.reporting.facts import DatasetFacts, RunFacts, unique
+
+PAPER = (
+    "Fernandez V, Pinaya WHL, Borges P, Tudosiu PD, Graham MS, Vercauteren T, Cardoso MJ. Can segmentation models be"
+    " trained with fully synthetically generated data? SASHIMI 2022. https://arxiv.org/abs/2209.08256"
+)
+# More style scans than these are counted, not named.
+MOST_STYLES = 20
+
+
+def dataset_card(facts: DatasetFacts) -> str:
+    """The text of the card. The same facts give the same text."""
+    return "\n".join(_lines(facts)) + "\n"
+
+
+def terms(facts: DatasetFacts) -> tuple[str, ...]:
+    """The terms of the weights that made a dataset, each once."""
+    return unique(run.licence for run in facts.runs)
+
+
+def citations(facts: DatasetFacts) -> tuple[str, ...]:
+    """What whoever uses the dataset should cite: the method, and the data of the weights."""
+    sources = unique(source for run in facts.runs for source in run.trained_on)
+    data = (f"The data that the weights were trained on ({', '.join(sources)}), as their terms ask.",)
+    return (PAPER, *(data if sources else ()))
+
+
+def summary(facts: DatasetFacts) -> str:
+    """The dataset in two or three sentences."""
+    kind = "Labelled synthetic brain MRI slices" if not facts.real else "Labelled brain MRI slices, most synthetic"
+    text = (
+        f"{kind} ({', '.join(facts.channels)}): {facts.made} cases drawn by brainspade's diffusion model and painted by"
+        " its SPADE network. No synthetic image was taken of anybody."
+    )
+    return f"{text} {facts.real} cases are real and come from a dataset that was merged in." if facts.real else text
+
+
+def _lines(facts: DatasetFacts) -> Iterator[str]:
+    yield from (
+        "---",
+        "license: other",
+        "task_categories: [image-segmentation]",
+        "tags: [synthetic, medical-imaging, mri, brain, segmentation, nnunet, brainspade]",
+        f"pretty_name: {json.dumps(facts.name)}",
+        "---",
+        "",
+        f"# {_plain(facts.name)}",
+        "",
+        f"{_plain(summary(facts))} Not for diagnosis.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| cases | {facts.cases} ({facts.made} synthetic, {facts.real} real) |",
+        f"| with a lesion | {facts.lesions} |",
+        f"| channels | {_plain(', '.join(facts.channels))} |",
+        f"| format | nnU-Net v2 raw dataset, `{facts.file_ending}`, one axial slice a case, 1 mm |",
+        f"| partial-volume maps | {'brainspade/pv/' if facts.pv else 'not kept'} |",
+        "",
+        "## Labels",
+        "",
+        "| value | label |",
+        "|---|---|",
+    )
+    for name, value in sorted(facts.labels.items(), key=lambda item: item[1]):
+        yield f"| {value} | {_plain(name)} |"
+    yield from ("", "## How it was made", "")
+    if not facts.runs:
+        yield "The folder keeps no record of the run that made it."
+    for run in facts.runs:
+        yield from _run_lines(run)
+    yield (
+        "Each line of `brainspade/manifest*.jsonl` tells how one case was made. The styles' scans lent their contrast"
+        " alone; no pixel of them is in this dataset."
+    )
+    yield from ("", "## Terms", "")
+    for text in terms(facts) or ("The weights state no terms; ask whoever gave you them.",):
+        yield f"- Synthetic cases are under the terms of the weights that made them: {_plain(text)}"
+    if facts.real:
+        yield "- Real cases keep the terms of the dataset that they come from."
+    yield from ("", "## Cite", "")
+    yield from (f"- {_plain(text)}" for text in citations(facts))
+    yield from (
+        "",
+        "## Limits",
+        "",
+        "What the weights learnt badly is bad here too: read their card. `brainspade evaluate` measures how far labels",
+        "and images lie from real people, `brainspade audit` whether any repeats a person of the training set, and",
+        "`brainspade preview` shows what is here. Validate and test on real scans.",
+    )
+
+
+def _run_lines(run: RunFacts) -> Iterator[str]:
+    yield f"{_plain(run.dataset)}: {run.pairs} pairs" + (f", brainspade {_plain(run.version)}." if run.version else ".")
+    yield ""
+    if run.command:
+        yield from ("```bash", run.command.replace("```", ""), "```", "")
+    revision = f" at revision {run.revision}" if run.revision else ""
+    if run.weights:
+        yield f"- weights: {_plain(run.weights)} ({_plain(run.source)}{_plain(revision)})"
+    for name, digest in sorted(run.sha256.items()):
+        yield f"  - `{_plain(name)}` SHA-256 `{_plain(digest)}`"
+    if run.seed is not None:
+        yield f"- seed: {run.seed}"
+    if run.styles:
+        named = ", ".join(f"`{_plain(name)}`" for name in run.styles[:MOST_STYLES])
+        more = f" and {len(run.styles) - MOST_STYLES} more" if len(run.styles) > MOST_STYLES else ""
+        yield f"- styles: {named}{more}"
+    yield ""
+
+
+def _plain(text: str) -> str:
+    """A text on one line in which Markdown and HTML find nothing to obey."""
+    safe = "".join(letter if letter.isprintable() else " " for letter in text)
+    for letter, instead in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("`", "'")):
+        safe = safe.replace(letter, instead)
+    return safe

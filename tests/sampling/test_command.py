@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from typer.testing import CliRunner
+
+from brainspade_cli import cli
+from brainspade_cli.sampling import sample as sampling
+from brainspade_cli.sampling.command import MOST_STYLES, sample_command
+from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.sampling.run import SampleRequest
+
+PLAN = PairPlan(seed=3, tumour=True, tumour_fraction=0.25, sampler="ddim", steps=80, guidance=1.5)
+
+
+def command(**changes: object) -> str:
+    known = {"weights": None, "labels": None, "file_format": "nifti", "save_pv": False, "precision": "fp32"}
+    styles = changes.pop("styles", [("t1", "my scan.nii.gz"), ("flair", "@flair")])
+    return sample_command(styles, 40, changes.pop("plan", PLAN), **{**known, **changes})
+
+
+def test_the_command_line_reads_the_command_back_as_it_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[SampleRequest] = []
+
+    def catch(request: SampleRequest, reporter: object) -> None:
+        asked.append(request)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(sampling, "run_sampling", catch)
+    text = command(weights=("org/name", "abc"), file_format="png", save_pv=True)
+    CliRunner().invoke(cli.app, shlex.split(text)[1:])
+    request = asked[0]
+    assert request.styles == ("t1=my scan.nii.gz", "@flair")
+    assert (request.plan, request.pairs) == (PLAN, 40)
+    assert (request.weights, request.revision, request.file_format) == ("org/name", "abc", "png")
+    assert (request.save_pv, request.precision) == (True, "fp32")
+
+
+def test_what_has_no_effect_is_not_said() -> None:
+    assert "--tumour" not in command(plan=PairPlan())
+    painted = command(labels="own", plan=PairPlan())
+    assert "--labels own" in painted
+    assert "--sampler" not in painted
+
+
+def test_a_thousand_scans_are_not_listed() -> None:
+    many = [("t1", f"{number}.nii.gz") for number in range(MOST_STYLES + 1)]
+    assert "--style SCANS --n 40" in command(styles=many)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from brainspade_cli.bundle_update import create_or_update_bundle
+from brainspade_cli.errors import InputError
+from brainspade_cli.sampling.run import SampleRequest, open_run
+from brainspade_cli.styles.arguments import parse_styles
+from brainspade_cli.styles.pool import load_styles
+from brainspade_cli.styles.style_range import FEWEST_CODES, StyleRange, style_range
+from brainspade_cli.weights import Bundle
+from tests.sampling.parts import quiet, style_scan, tiny_bundle
+
+WIDTH = 8
+APART = 3.0
+
+
+def banked(folder: Path, centres: dict[str, float], *, codes: int = 60, modalities: tuple[str, ...] = ()) -> Bundle:
+    """A tiny bundle whose bank holds codes of SD 0.3 around a centre for each modality."""
+    bundle = tiny_bundle(folder)
+    rng = torch.Generator().manual_seed(0)
+    bank = {}
+    for name, centre in centres.items():
+        bank[f"{name}.mean"] = centre + 0.3 * torch.randn(codes, WIDTH, generator=rng)
+        bank[f"{name}.log_variance"] = torch.full((codes, WIDTH), -4.0)
+    entries = {name: {"intensity_mean": 300.0, "intensity_std": 80.0} for name in centres}
+    updates = {"style_bank": entries, "modalities": list(modalities or centres)}
+    return create_or_update_bundle(bundle.folder, config_updates=updates, networks={"style_bank": bank})
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> StyleRange:
+    return style_range(banked(tmp_path_factory.mktemp("weights"), {"t1": 0.0, "flair": APART}))
+
+
+def test_new_codes_of_a_modality_lie_inside_at_the_share_that_is_promised(known: StyleRange) -> None:
+    codes = 0.3 * np.random.default_rng(5).standard_normal((500, WIDTH))
+    places = [known.place("t1", code) for code in codes]
+    assert 0.9 < np.mean([not place.outside for place in places if place]) < 1
+
+
+def test_a_code_of_no_modality_lies_outside_and_its_distance_grows(known: StyleRange) -> None:
+    near, far = (known.place("t1", np.full(WIDTH, -value)) for value in (1.0, 4.0))
+    assert near
+    assert far
+    assert near.outside
+    assert not near.mistaken
+    assert far.distance > 2 * near.distance
+    assert f"distance {near.distance:.2f}" in near.words("a.nii.gz", "t1")
+
+
+def test_a_misnamed_scan_is_told_by_the_nearest_modality(known: StyleRange) -> None:
+    place = known.place("t1", np.full(WIDTH, APART))
+    assert place
+    assert (place.nearest, place.mistaken, place.outside) == ("flair", True, True)
+    assert "is called t1 and looks to the weights like flair" in place.words("a.nii.gz", "t1")
+
+
+def test_alike_modalities_are_not_played_off_against_each_other(tmp_path: Path) -> None:
+    alike = style_range(banked(tmp_path, {"t1": 0.0, "t1ce": 0.1}))
+    codes = 0.3 * np.random.default_rng(5).standard_normal((200, WIDTH))
+    assert np.mean([place.mistaken for code in codes if (place := alike.place("t1", code))]) < 0.1
+
+
+def test_a_channel_without_a_bank_is_told_what_is_nearest(known: StyleRange) -> None:
+    place = known.place("swi", np.full(WIDTH, APART))
+    assert place
+    assert place.outside
+    assert place.distance is None
+    assert "no styles of swi" in place.words("a.nii.gz", "swi")
+    assert "nearest to a.nii.gz are their flair styles" in place.words("a.nii.gz", "swi")
+
+
+def test_few_codes_tell_nothing(tmp_path: Path) -> None:
+    few = style_range(banked(tmp_path, {"t1": 0.0}, codes=FEWEST_CODES - 1))
+    assert few.place("t1", np.full(WIDTH, 9.0)) is None
+
+
+def test_strict_refuses_what_is_otherwise_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = banked(tmp_path / "weights", {"t1": 50.0, "flair": -50.0})
+    scan = style_scan(tmp_path / "t1.nii.gz")
+    pool = load_styles(bundle, parse_styles([str(scan)]), quiet())
+    assert pool.sources[0].place
+    assert pool.sources[0].place.outside
+    assert any("t1.nii.gz lies outside the t1 styles" in line for line in pool.outside)
+    assert set(pool.outside) <= set(pool.warnings)
+    assert "lies outside" in capsys.readouterr().err
+    asked = SampleRequest((str(scan),), 1, tmp_path / "out", weights=str(tmp_path / "weights"), device="cpu")
+    run = open_run(asked, quiet())
+    assert run.record()["styles"][0]["range"]["outside"] is True
+    with pytest.raises(InputError, match="--strict refuses"):
+        open_run(SampleRequest(**{**vars(asked), "strict": True}), quiet())
+    banks = SampleRequest(**{**vars(asked), "styles": ("@t1",), "strict": True})
+    assert open_run(banks, quiet()).styles.outside == ()
