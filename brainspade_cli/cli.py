@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,10 +34,18 @@ from brainspade_cli.cli_options import (
 )
 from brainspade_cli.cli_weights import weights_app
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import BrainspadeError, InputError
+from brainspade_cli.errors import BrainspadeError, InputError, PeerError
+from brainspade_cli.stopping import TERMINATED, sigterm_interrupts
 
 INTERRUPTED = 130
-INTERRUPTED_TEXT = "interrupted; the same command goes on from where it was (trainings: with --resume).\n"
+# A training's main process and its peers often fail of one cause; torchrun ends the peers while they hold theirs back.
+PEER_SECONDS = 3.0
+TRAININGS = ("train-labels", "train-images")
+KEPT = "what is finished is kept, and the same command goes on from where it was"
+KEPT_OF = {
+    **dict.fromkeys(TRAININGS, "the last checkpoint is kept, and the same command goes on from it with --resume"),
+    **dict.fromkeys(("evaluate", "weights"), "nothing is lost, and the same command starts over"),
+}
 
 app = typer.Typer(
     name="brainspade",
@@ -338,25 +347,57 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # nibabel logs what it thinks of a damaged header; our sentence says it once.
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
-    try:
-        app()
-    except SystemExit as ended:
-        # typer makes an exit of Ctrl-C by itself, without a word.
-        if ended.code == INTERRUPTED:
-            sys.stderr.write(INTERRUPTED_TEXT)
-        raise
-    except KeyboardInterrupt:  # while typer itself was at work
-        sys.stderr.write(INTERRUPTED_TEXT)
-        sys.exit(INTERRUPTED)
-    except BrainspadeError as error:
-        sys.stderr.write(f"error: {error}\n")
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    with sigterm_interrupts(lambda: "" if said or _is_peer() else _stopped(TERMINATED)) as terminated:
+        try:
+            app()
+        except SystemExit as ended:
+            # typer makes an exit of Ctrl-C by itself, without a word.
+            code = TERMINATED if terminated and ended.code == INTERRUPTED else ended.code
+            if code in (INTERRUPTED, TERMINATED) and not _is_peer():
+                say(_stopped(code))
+            sys.exit(code)
+        except KeyboardInterrupt:  # while typer itself was at work
+            code = TERMINATED if terminated else INTERRUPTED
+            say(_stopped(code))
+            sys.exit(code)
+        except BrainspadeError as error:
+            if _is_peer():
+                _let_the_main_process_speak(error)
+            say(f"error: {error}\n")
+            sys.exit(error.exit_code)
+        except OSError as error:
+            say(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
+            sys.exit(1)
+        finally:
+            # All is done and said: while Python takes itself down, a signal could only end in a traceback or silently.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                atexit.register(signal.signal, number, signal.SIG_IGN)
+
+
+def _stopped(code: int) -> str:
+    """What is said of a run that a signal ended."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    what = "stopped by SIGTERM" if code == TERMINATED else "interrupted"
+    return f"{what}; {KEPT_OF.get(command, KEPT)}.\n"
+
+
+def _is_peer() -> bool:
+    """Whether this is a process of a training under torchrun that leaves the speaking to the main one."""
+    return os.environ.get("RANK", "0") != "0" and any(command in sys.argv[1:2] for command in TRAININGS)
+
+
+def _let_the_main_process_speak(error: BrainspadeError) -> None:
+    """End a peer silently where the main process has ended; else wait whether it does, before this one speaks."""
+    if isinstance(error, PeerError):
         sys.exit(error.exit_code)
-    except OSError as error:
-        sys.stderr.write(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
-        sys.exit(1)
-    finally:
-        # All is done and said: while Python takes itself down, Ctrl-C could only end in a traceback or without a word.
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    time.sleep(PEER_SECONDS)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def _say_what_stays(out: Path, source: Path, listed: Collection[str], reporter: 
 
 
 def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | None, jobs: int) -> Iterable[Outcome]:
-    if jobs == 1 or len(scans) < 2:
+    # ANTs keeps Python from hearing of Ctrl-C and SIGTERM while it registers; the parent of a worker hears of them.
+    if not register and (jobs == 1 or len(scans) < 2):
         for scan in scans:
             yield prepare_scan(scan, out, register, prior)
         return
@@ -116,11 +117,14 @@ def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | N
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C back while workers are started. They inherit that for good, so that the parent alone answers it."""
+    """Hold Ctrl-C and SIGTERM back while workers are started.
+
+    They inherit that for good, so that the parent alone answers; they end with it.
+    """
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

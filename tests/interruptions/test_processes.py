@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from brainspade_cli.locks import hold, let_go
 from tests.interruptions.conftest import Scene
 from tests.interruptions.faults import ROOT, Fault
 from tests.interruptions.scenes import ON_CPU
@@ -199,7 +200,39 @@ def losses(path: Path) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("trouble", ["a file of the main process", "a lock", "weights"])
+def test_under_torchrun_one_sentence_says_what_failed(inputs: Path, tmp_path: Path, trouble: str) -> None:
+    """What stops the main process alone, and what stops all: said once, and no peer waits or shows its innards."""
+    out = tmp_path / "out"
+    state = out / "training" / "autoencoder"
+    state.mkdir(parents=True)
+    if trouble == "weights":
+        (out / "config.json").write_text("{")
+    elif trouble == "a file of the main process":
+        (state / "losses.csv").mkdir()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    line = ["-m", "brainspade_cli.cli", "train-labels", str(inputs / "slices"), "--out", str(out), "--preset", "tiny"]
+    held = hold(state / ".at-work") if trouble == "a lock" else None
+    ended = subprocess.run(
+        [*command, *line, "--population", "healthy", *ON_CPU],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if held is not None:
+        let_go(state / ".at-work", held)
+    assert ended.returncode != 0
+    said = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1, ended.stderr
+    assert str(out) in said[0]
+    # torchrun's own traceback is its own.
+    assert str(ROOT / "brainspade_cli") not in ended.stderr.replace(said[0], "")
+    assert "Error: [" not in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_workers_of_prepare_end_with_it(inputs: Path, tmp_path: Path, number: signal.Signals) -> None:
     """Workers that outlive a killed run would write into the slice set beside the next one."""
     line = [sys.executable, "-m", "brainspade_cli.cli", "prepare", str(inputs / "scans"), str(tmp_path / "out")]
