@@ -39,7 +39,7 @@ from brainspade_cli.stopping import TERMINATED, sigterm_interrupts
 
 INTERRUPTED = 130
 # A training's main process and its peers often fail of one cause; torchrun ends the peers while they hold theirs back.
-PEER_SECONDS = 3.0
+PEER_SECONDS = 10.0
 TRAININGS = ("train-labels", "train-images")
 KEPT = "what is finished is kept, and the same command goes on from where it was"
 KEPT_OF = {

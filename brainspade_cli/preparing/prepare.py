@@ -110,7 +110,7 @@ def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | N
             if isinstance(error, BrokenProcessPool):
                 raise BrainspadeError(
                     "A worker process was killed, perhaps because memory ran out; what is prepared is kept: run the "
-                    "same command again, with fewer --jobs."
+                    f"same command again{', with fewer --jobs' if jobs > 1 else ''}."
                 ) from error
             raise
 

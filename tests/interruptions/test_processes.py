@@ -256,6 +256,25 @@ def test_workers_of_prepare_end_with_it(inputs: Path, tmp_path: Path, number: si
 
 
 @pytest.mark.slow
+def test_prepare_is_stopped_while_it_registers(inputs: Path, tmp_path: Path) -> None:
+    """ANTs keeps Python from everything for seconds at a time, so a worker registers even where one is enough."""
+    pytest.importorskip("ants", reason="needs the extra brainspade[register]")
+    line = [sys.executable, "-m", "brainspade_cli.cli", "prepare", str(inputs / "scans"), str(tmp_path / "out")]
+    process = subprocess.Popen(
+        line, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: len(workers(process.pid)) == 1)
+    time.sleep(2)
+    # As a scheduler sends it, to every process of a job.
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143, said
+    assert said.splitlines()[-1].startswith("stopped by SIGTERM; what is finished is kept, and the same command")
+    assert "Traceback" not in said
+    wait_for(lambda: not workers(process.pid))
+
+
+@pytest.mark.slow
 def test_a_worker_that_runs_out_of_memory_is_told(inputs: Path, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "brainspade_cli.cli", "prepare", str(inputs / "scans"), str(tmp_path / "out")]
     process = subprocess.Popen(
