@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -368,10 +368,11 @@ def main() -> None:
             say(_stopped(code))
             sys.exit(code)
         except BrainspadeError as error:
-            if _is_peer():
-                _let_the_main_process_speak(error)
-            say(f"error: {error}\n")
-            sys.exit(error.exit_code)
+            if _is_peer() and not isinstance(error, PeerError):
+                time.sleep(PEER_SECONDS)
+            if not (_is_peer() and isinstance(error, PeerError)):
+                say(f"error: {error}\n")
+            _leave(error.exit_code)
         except OSError as error:
             say(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
             sys.exit(1)
@@ -388,16 +389,22 @@ def _stopped(code: int) -> str:
     return f"{what}; {KEPT_OF.get(command, KEPT)}.\n"
 
 
+def _trains_with_others() -> bool:
+    """Whether this is one of several processes of a training, as torchrun starts them."""
+    return any(command in sys.argv[1:2] for command in TRAININGS) and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 def _is_peer() -> bool:
-    """Whether this is a process of a training under torchrun that leaves the speaking to the main one."""
-    return os.environ.get("RANK", "0") != "0" and any(command in sys.argv[1:2] for command in TRAININGS)
+    """Whether this process leaves the speaking to the main one of its training."""
+    return _trains_with_others() and os.environ.get("RANK", "0") != "0"
 
 
-def _let_the_main_process_speak(error: BrainspadeError) -> None:
-    """End a peer silently where the main process has ended; else wait whether it does, before this one speaks."""
-    if isinstance(error, PeerError):
-        sys.exit(error.exit_code)
-    time.sleep(PEER_SECONDS)
+def _leave(code: int) -> NoReturn:
+    """End with an exit code; at once where others depend on it, for taking down what is shared can wait for them."""
+    if _trains_with_others():
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

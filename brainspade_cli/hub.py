@@ -259,7 +259,7 @@ def _explained(name: str, revision: str, file: str, verb: str) -> Iterator[None]
             remedy = f"run `brainspade weights download {name} --revision {revision}` once with a network"
         elif isinstance(error, errors.HFValidationError):
             reason, remedy = f"the name is not valid ({detail})", "check it"
-        elif getattr(error, "errno", None) in _DISK_ERRORS:
+        elif isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             reason = f"the cache {constants.HF_HUB_CACHE} cannot be written ({error.strerror})"
             remedy = "make room there, or set HF_HOME to a folder on another disk"
         else:

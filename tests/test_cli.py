@@ -245,6 +245,8 @@ def test_of_the_processes_of_a_training_the_one_that_failed_says_why(
     monkeypatch.setattr(labels, "train_labels", failing)
     monkeypatch.setattr(cli.time, "sleep", waited.append)
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(cli.os, "_exit", sys.exit)
     assert run("train-labels", slice_folder, "--out", tmp_path / "w") == (1, "", said)
     assert bool(waited) == (rank == "1" and said != "")
 
