@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
@@ -96,6 +96,7 @@ def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | N
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = get_context("spawn")
+    others = {*active_children()}
     told, lifeline = context.Pipe(duplex=False)
     with told, lifeline, ProcessPoolExecutor(jobs, context, _start_worker, (threads, told)) as pool:
         try:
@@ -104,8 +105,11 @@ def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | N
             for future in as_completed(running):
                 yield future.result()
         except BaseException as error:
-            # A scan under way may take minutes, and nobody waits for it any longer.
+            # A scan under way may take minutes, and nobody waits for it any longer. ANTs would keep a worker from
+            # hearing of the closed pipe; what it was writing is not taken for whole.
             lifeline.close()
+            for worker in {*active_children()} - others:
+                worker.kill()
             pool.shutdown(cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
                 raise BrainspadeError(
