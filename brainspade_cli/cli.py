@@ -368,9 +368,7 @@ def main() -> None:
             say(_stopped(code))
             sys.exit(code)
         except BrainspadeError as error:
-            if _is_peer() and not isinstance(error, PeerError):
-                time.sleep(PEER_SECONDS)
-            if not (_is_peer() and isinstance(error, PeerError)):
+            if not (_is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
                 say(f"error: {error}\n")
             _leave(error.exit_code)
         except OSError as error:
@@ -397,6 +395,15 @@ def _trains_with_others() -> bool:
 def _is_peer() -> bool:
     """Whether this process leaves the speaking to the main one of its training."""
     return _trains_with_others() and os.environ.get("RANK", "0") != "0"
+
+
+def _is_ended_with_the_main_process() -> bool:
+    """Wait whether torchrun ends this peer, as it soon does where the main process ends."""
+    try:
+        time.sleep(PEER_SECONDS)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _leave(code: int) -> NoReturn:

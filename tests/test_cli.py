@@ -1,8 +1,10 @@
 """The command line as a person meets it: exit codes, one sentence on stderr, results on stdout."""
 
 import json
+import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import nibabel as nib
 import numpy as np
@@ -249,6 +251,28 @@ def test_of_the_processes_of_a_training_the_one_that_failed_says_why(
     monkeypatch.setattr(cli.os, "_exit", sys.exit)
     assert run("train-labels", slice_folder, "--out", tmp_path / "w") == (1, "", said)
     assert bool(waited) == (rank == "1" and said != "")
+
+
+def test_a_peer_that_torchrun_ends_with_the_main_process_says_nothing(run, monkeypatch, slice_folder, tmp_path):
+    from brainspade_cli.training import labels
+
+    def failing(*_arguments, **_options):
+        raise TrainingError("What stopped the main process as well.")
+
+    def ended(_seconds):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(labels, "train_labels", failing)
+    monkeypatch.setattr(cli.time, "sleep", ended)
+    monkeypatch.setattr(cli, "sigterm_interrupts", lambda _: nullcontext([]))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(cli.os, "_exit", sys.exit)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        assert run("train-labels", slice_folder, "--out", tmp_path / "w") == (1, "", "")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_ctrl_c_while_python_takes_itself_down_changes_nothing():
