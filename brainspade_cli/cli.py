@@ -10,8 +10,9 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -34,10 +35,18 @@ from brainspade_cli.cli_options import (
 )
 from brainspade_cli.cli_weights import weights_app
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import BrainspadeError, InputError
+from brainspade_cli.errors import BrainspadeError, InputError, PeerError
+from brainspade_cli.stopping import TERMINATED, sigterm_interrupts
 
 INTERRUPTED = 130
-INTERRUPTED_TEXT = "interrupted; the same command goes on from where it was (trainings: with --resume).\n"
+# A training's main process and its peers often fail of one cause; torchrun ends the peers while they hold theirs back.
+PEER_SECONDS = 10.0
+TRAININGS = ("train-labels", "train-images")
+KEPT = "what is finished is kept, and the same command goes on from where it was"
+KEPT_OF = {
+    **dict.fromkeys(TRAININGS, "the last checkpoint is kept, and the same command goes on from it with --resume"),
+    **dict.fromkeys(("evaluate", "weights"), "nothing is lost, and the same command starts over"),
+}
 
 app = typer.Typer(
     name="brainspade",
@@ -370,25 +379,71 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # nibabel logs what it thinks of a damaged header; our sentence says it once.
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    with sigterm_interrupts(lambda: "" if said or _is_peer() else _stopped(TERMINATED)) as terminated:
+        try:
+            app()
+        except SystemExit as ended:
+            # typer makes an exit of Ctrl-C by itself, without a word.
+            code = TERMINATED if terminated and ended.code == INTERRUPTED else ended.code
+            if code in (INTERRUPTED, TERMINATED) and not _is_peer():
+                say(_stopped(code))
+            sys.exit(code)
+        except KeyboardInterrupt:  # while typer itself was at work
+            code = TERMINATED if terminated else INTERRUPTED
+            say(_stopped(code))
+            sys.exit(code)
+        except BrainspadeError as error:
+            if not (_is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
+                say(f"error: {error}\n")
+            _leave(error.exit_code)
+        except OSError as error:
+            say(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
+            sys.exit(1)
+        finally:
+            # All is done and said: while Python takes itself down, a signal could only end in a traceback or silently.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                atexit.register(signal.signal, number, signal.SIG_IGN)
+
+
+def _stopped(code: int) -> str:
+    """What is said of a run that a signal ended."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    what = "stopped by SIGTERM" if code == TERMINATED else "interrupted"
+    return f"{what}; {KEPT_OF.get(command, KEPT)}.\n"
+
+
+def _trains_with_others() -> bool:
+    """Whether this is one of several processes of a training, as torchrun starts them."""
+    return any(command in sys.argv[1:2] for command in TRAININGS) and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _is_peer() -> bool:
+    """Whether this process leaves the speaking to the main one of its training."""
+    return _trains_with_others() and os.environ.get("RANK", "0") != "0"
+
+
+def _is_ended_with_the_main_process() -> bool:
+    """Wait whether torchrun ends this peer, as it soon does where the main process ends."""
     try:
-        app()
-    except SystemExit as ended:
-        # typer makes an exit of Ctrl-C by itself, without a word.
-        if ended.code == INTERRUPTED:
-            sys.stderr.write(INTERRUPTED_TEXT)
-        raise
-    except KeyboardInterrupt:  # while typer itself was at work
-        sys.stderr.write(INTERRUPTED_TEXT)
-        sys.exit(INTERRUPTED)
-    except BrainspadeError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    except OSError as error:
-        sys.stderr.write(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
-        sys.exit(1)
-    finally:
-        # All is done and said: while Python takes itself down, Ctrl-C could only end in a traceback or without a word.
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        time.sleep(PEER_SECONDS)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _leave(code: int) -> NoReturn:
+    """End with an exit code; at once where others depend on it, for taking down what is shared can wait for them."""
+    if _trains_with_others():
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,10 @@ class TrainingError(BrainspadeError):
     """A training had to stop, for instance at a loss that is not a number (exit code 1)."""
 
 
+class PeerError(TrainingError):
+    """Another process of a training ended, and this one cannot go on alone; the other one says why (exit code 1)."""
+
+
 class CheckFailed(BrainspadeError):  # noqa: N818 (it reports a result, not an error)
     """A check or an audit ran to its end and found problems (exit code 3)."""
 

@@ -9,6 +9,7 @@ does not have it is taken out of the cache again.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ DEFAULT_REVISION = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # How often one file's transfer may start over before it is given up.
 _RESTARTS = 3
+# What the system says of a disk that is full or may not be written to.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 # The longest wait that the Hub may ask for; longer ones are for the user to decide on.
 PATIENCE_SECONDS = 10
 
@@ -256,6 +259,9 @@ def _explained(name: str, revision: str, file: str, verb: str) -> Iterator[None]
             remedy = f"run `brainspade weights download {name} --revision {revision}` once with a network"
         elif isinstance(error, errors.HFValidationError):
             reason, remedy = f"the name is not valid ({detail})", "check it"
+        elif isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            reason = f"the cache {constants.HF_HUB_CACHE} cannot be written ({error.strerror})"
+            remedy = "make room there, or set HF_HOME to a folder on another disk"
         else:
             reason = f"{constants.ENDPOINT} did not deliver ({type(error).__name__}: {detail})"
             remedy = "check the network and HF_ENDPOINT, and try again"

@@ -1,14 +1,17 @@
 """The command line as a person meets it: exit codes, one sentence on stderr, results on stdout."""
 
 import json
+import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from brainspade_cli import cli
+from brainspade_cli.errors import PeerError, TrainingError
 from brainspade_cli.nnunet.raw import RawLayout
 from tests.phantoms import save, t1_of, tissue_phantom
 
@@ -209,7 +212,7 @@ def test_an_interrupted_command_ends_with_130(run, monkeypatch, slice_folder, tm
     monkeypatch.setattr(labels, "train_labels", interrupted)
     code, _, error = run("train-labels", slice_folder, "--out", tmp_path / "w", "--preset", "tiny")
     assert code == 130
-    assert "interrupted; the same command goes on" in error
+    assert error == "interrupted; the last checkpoint is kept, and the same command goes on from it with --resume.\n"
 
 
 def test_ctrl_c_that_typer_does_not_see_is_told_as_well(run, monkeypatch):
@@ -217,7 +220,59 @@ def test_ctrl_c_that_typer_does_not_see_is_told_as_well(run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "app", interrupted)
-    assert run("sample") == (130, "", cli.INTERRUPTED_TEXT)
+    told = "interrupted; what is finished is kept, and the same command goes on from where it was.\n"
+    assert run("sample") == (130, "", told)
+
+
+@pytest.mark.parametrize(
+    ("error", "rank", "said"),
+    [
+        (TrainingError("Why."), "0", "error: Why.\n"),
+        (TrainingError("Why."), "1", "error: Why.\n"),
+        (PeerError("Another one ended."), "0", "error: Another one ended.\n"),
+        (PeerError("Another one ended."), "1", ""),
+    ],
+)
+def test_of_the_processes_of_a_training_the_one_that_failed_says_why(
+    run, monkeypatch, slice_folder, tmp_path, error, rank, said
+):
+    """A peer that lost the others is silent; one that failed itself waits whether torchrun ends it, and then speaks."""
+
+    from brainspade_cli.training import labels
+
+    def failing(*_arguments, **_options):
+        raise error
+
+    waited = []
+    monkeypatch.setattr(labels, "train_labels", failing)
+    monkeypatch.setattr(cli.time, "sleep", waited.append)
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(cli.os, "_exit", sys.exit)
+    assert run("train-labels", slice_folder, "--out", tmp_path / "w") == (1, "", said)
+    assert bool(waited) == (rank == "1" and said != "")
+
+
+def test_a_peer_that_torchrun_ends_with_the_main_process_says_nothing(run, monkeypatch, slice_folder, tmp_path):
+    from brainspade_cli.training import labels
+
+    def failing(*_arguments, **_options):
+        raise TrainingError("What stopped the main process as well.")
+
+    def ended(_seconds):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(labels, "train_labels", failing)
+    monkeypatch.setattr(cli.time, "sleep", ended)
+    monkeypatch.setattr(cli, "sigterm_interrupts", lambda _: nullcontext([]))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(cli.os, "_exit", sys.exit)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        assert run("train-labels", slice_folder, "--out", tmp_path / "w") == (1, "", "")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_ctrl_c_while_python_takes_itself_down_changes_nothing():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -156,6 +157,19 @@ def test_what_the_hub_refuses_is_said(hub: Hub, commit: str, prepare, revision: 
 def test_a_file_that_config_names_and_the_repository_lacks_is_named(hub: Hub, commit: str) -> None:
     del hub.repositories[NAME].commits[commit][BANK]
     refusal(BANK, "no such file", revision=commit)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")]
+)
+def test_a_cache_that_cannot_be_written_is_not_put_down_to_the_network(
+    hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
+    refusal("the cache", f"cannot be written ({words})", "set HF_HOME", revision="main")
 
 
 def test_a_repository_of_another_kind_is_refused(hub: Hub) -> None:

@@ -18,6 +18,7 @@ from brainspade_cli.nnunet.planes import PNG, read_plane
 from brainspade_cli.nnunet.provenance import read_manifest
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.preparing.volumes import read_maps
+from brainspade_cli.styles.intensities import MAX_INTENSITY
 
 _Row = Mapping[str, Any]
 
@@ -76,8 +77,11 @@ def _read(dataset: RawDataset, channels: tuple[str, ...], names: tuple[str, ...]
         raise DatasetError(f"{case.label} holds values that dataset.json does not declare.")
     images = {channel: read_plane(path)[0] for channel, path in zip(channels, case.images, strict=True)}
     for path, image in zip(case.images, images.values(), strict=True):
-        if image.shape != label.shape or not np.isfinite(image).all():
-            raise DatasetError(f"{path} does not fit its label, or holds pixels that are no numbers.")
+        # Not a number is not below anything.
+        if image.shape != label.shape or not (np.abs(image) <= MAX_INTENSITY).all():
+            raise DatasetError(
+                f"{path} does not fit its label, or holds pixels that are no numbers, or beyond {MAX_INTENSITY:g}."
+            )
     return Slice(
         label=label.astype(np.uint8),
         maps=_maps(dataset, case, len(names), label),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainspade_cli.console import Reporter
 from brainspade_cli.nnunet.dataset import file_names
-from brainspade_cli.nnunet.raw import RawLayout, flush_cases
+from brainspade_cli.nnunet.raw import RawLayout, flush_names
 from brainspade_cli.nnunet.sources import Source, Sources
 from brainspade_cli.nnunet.transfer import label_values, transfer_image, transfer_label
 
@@ -67,8 +67,7 @@ def copy_cases(layout: RawLayout, sources: Sources, reporter: Reporter) -> bool:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    names = [name for real in (False, True) for name in sources.named_cases(real=real)]
-    flush_cases(layout, names, len(sources.channel_names))
+    flush_names(layout)
     return with_ignore
 
 

@@ -12,11 +12,12 @@ import os
 import secrets
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Image
+from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -51,13 +52,22 @@ def encode_nifti(plane: NDArray[Any], z_mm: float) -> bytes:
     nnU-Net slices along the axis of the largest spacing, the last one of nibabel's where all are equal; so the third
     must not be smaller than the other two. Image and label of a case get the same geometry, field for field.
     """
-    affine = grid_affine()
-    affine[2, 3] = z_mm
-    image = Nifti1Image(np.ascontiguousarray(plane)[:, :, None], affine)
+    header = _header(plane.shape, plane.dtype).copy()
+    header["qoffset_z"] = header["srow_z"][3] = z_mm
+    # The header's four bytes after itself say that no extension follows; voxels go first axis fastest.
+    return gzip.compress(header.binaryblock + bytes(4) + plane.tobytes("F"), COMPRESSION, mtime=0)
+
+
+@cache
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Nifti1Header:
+    """The header of planes of a shape and type at height 0, as nibabel writes it; that takes half a millisecond."""
+    image = Nifti1Image(np.zeros((*shape, 1), dtype), None)
     image.header.set_xyzt_units("mm")
+    affine = grid_affine()
+    affine[2, 3] = 0.0
     image.header.set_sform(affine, code="aligned")
     image.header.set_qform(affine, code="aligned")
-    return gzip.compress(image.to_bytes(), COMPRESSION, mtime=0)
+    return Nifti1Header(image.to_bytes()[: Nifti1Header.sizeof_hdr])
 
 
 def encode_png(plane: NDArray[Any], z_mm: float) -> bytes:
@@ -121,10 +131,13 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name that nnU-Net does not take for an image, then rename it over `path`."""
+    """Write a file under a temporary name that nnU-Net does not take for an image, flush it, rename it over `path`."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        temporary.write_bytes(data)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -4,19 +4,19 @@
     Dataset501_brainspade/imagesTr/CASE_0000.nii.gz   one file a channel
     Dataset501_brainspade/labelsTr/CASE.nii.gz        written after the images: a case with a label is whole
 
-Every file is written under a temporary name and renamed, so that a process killed at any moment leaves whole files
-only. The temporary name does not end like an image, because nnU-Net takes every file in the folder that does, hidden
-or not, for a case. A rename alone does not outlive a power cut, though: the name may be on disk and the contents not.
-Forcing a file to disk takes from 0.3 ms to tens of milliseconds, by disk and by what else is written there, and a case
-has two files or more; so `write_case` does not do it. `flush_cases` does, for one case or many, and belongs before the
-step that puts on record that they are done.
+Every file is written under a temporary name, forced to disk and renamed, so that a process killed at any moment, and a
+power cut, leave whole files only: no name without its contents. The temporary name does not end like an image, because
+nnU-Net takes every file in the folder that does, hidden or not, for a case. Forcing a file to disk takes from 0.3 ms to
+tens of milliseconds, by disk and by what else is written there, so cases are best written by several threads. What a
+power cut may take are the names of the last seconds, and a missing file is made again; `flush_names`, which belongs
+before the step that calls a dataset whole, forces these to disk too.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def dataset_identity(folder: Path) -> tuple[int, str]:
 def write_case(
     layout: RawLayout, case: str, images: NDArray[np.int16], label: NDArray[np.uint8], z_mm: float = 0.0
 ) -> None:
-    """Write one slice: its images first, its label last, each in one step, none flushed to disk (see `flush_cases`).
+    """Write one slice: its images first, its label last, each in one step.
 
     images: int16 (channels, X, Y), 0 outside the brain and nowhere negative. label: uint8 (X, Y), on the same pixels.
     z_mm: height of the slice in RAS millimetres (MNI152 z where the style scan was aligned).
@@ -144,14 +144,16 @@ def write_case(
     write_whole(layout.label_path(case), encode_plane(label, z_mm, layout.file_ending))
 
 
-def flush_cases(layout: RawLayout, cases: Iterable[str], channels: int) -> None:
-    """Force the files of these cases, and their names, to disk: after it they outlive a power cut."""
-    for case in cases:
-        for path in layout.case_paths(case, channels):
-            _flush(path)
-    if os.name == "posix":
-        _flush(layout.images)
-        _flush(layout.labels)
+def flush_names(layout: RawLayout) -> None:
+    """Force the names of all training cases to disk, as `write_case` forces their contents."""
+    if os.name != "posix":
+        return
+    for folder in (layout.images, layout.labels):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_dataset_json(
@@ -194,11 +196,3 @@ def check_channel_names(names: tuple[str, ...]) -> None:
             )
     if len(set(names)) < len(names):
         raise DatasetError(f"Two channels have the same name: {', '.join(names)}; give each its own.")
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
@@ -89,12 +89,14 @@ def _say_what_stays(out: Path, source: Path, listed: Collection[str], reporter: 
 
 
 def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | None, jobs: int) -> Iterable[Outcome]:
-    if jobs == 1 or len(scans) < 2:
+    # ANTs keeps Python from hearing of Ctrl-C and SIGTERM while it registers; the parent of a worker hears of them.
+    if not register and (jobs == 1 or len(scans) < 2):
         for scan in scans:
             yield prepare_scan(scan, out, register, prior)
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = get_context("spawn")
+    others = {*active_children()}
     told, lifeline = context.Pipe(duplex=False)
     with told, lifeline, ProcessPoolExecutor(jobs, context, _start_worker, (threads, told)) as pool:
         try:
@@ -103,24 +105,30 @@ def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | N
             for future in as_completed(running):
                 yield future.result()
         except BaseException as error:
-            # A scan under way may take minutes, and nobody waits for it any longer.
+            # A scan under way may take minutes, and nobody waits for it any longer. ANTs would keep a worker from
+            # hearing of the closed pipe; what it was writing is not taken for whole.
             lifeline.close()
+            for worker in {*active_children()} - others:
+                worker.kill()
             pool.shutdown(cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
                 raise BrainspadeError(
                     "A worker process was killed, perhaps because memory ran out; what is prepared is kept: run the "
-                    "same command again, with fewer --jobs."
+                    f"same command again{', with fewer --jobs' if jobs > 1 else ''}."
                 ) from error
             raise
 
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C back while workers are started. They inherit that for good, so that the parent alone answers it."""
+    """Hold Ctrl-C and SIGTERM back while workers are started.
+
+    They inherit that for good, so that the parent alone answers; they end with it.
+    """
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

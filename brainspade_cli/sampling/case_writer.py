@@ -17,11 +17,12 @@ from brainspade_cli.errors import BrainspadeError
 from brainspade_cli.files import disk_errors, replacing
 from brainspade_cli.geometry import grid_affine
 from brainspade_cli.nnunet.planes import COMPRESSION
-from brainspade_cli.nnunet.raw import RawLayout, flush_cases, write_case
+from brainspade_cli.nnunet.raw import RawLayout, write_case
 from brainspade_cli.sampling.generate import Pair
 from brainspade_cli.sampling.manifest import Manifest, case_name, pv_path
 
-THREADS = 2
+# Most of a writer's time is waiting for the disk, which several can do at once.
+THREADS = 4
 # Pairs that may wait for the disk; the generator waits when there are more, so that memory stays flat.
 QUEUE = 16
 
@@ -81,7 +82,6 @@ class CaseWriter:
         if self.save_pv:
             write_maps(self.layout, pair.index, pair.draw.maps, z_mm)
         write_case(self.layout, case, images, pair.draw.label, z_mm)
-        flush_cases(self.layout, [case], len(images))
         return self._row(pair)
 
     def _row(self, pair: Pair) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -15,7 +16,7 @@ from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import BrainspadeError, WeightsError
 from brainspade_cli.sampling.inference import open_generator
-from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource
+from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource, StoppedError
 from brainspade_cli.sampling.lanes import Lanes
 from brainspade_cli.sampling.plan import BLOCK, WIDE_BLOCK, PairPlan
 from brainspade_cli.slices import BACKGROUND_VALUE
@@ -54,14 +55,15 @@ def generate_pairs(
     batch_size: int | None = None,
     labels: LabelSource | None = None,
     on_notice: Callable[[str], None] = lambda text: None,
-) -> Iterator[Pair]:
+) -> Generator[Pair, None, None]:
     """Yield the pairs `indices` (ascending), each a function of (weights, styles, plan, its index) alone.
 
     Labels come from `labels`, or from the bundle where that is None. A CPU makes a block in each of its lanes, as many
     as it has threads, and paints image by image; an accelerator makes larger blocks, and two at a time. `batch_size`
     bounds the memory this takes, None being "auto": the pairs in the making on a CPU, the images painted at once on an
     accelerator, where the batch is halved, and `on_notice` told, when memory runs out all the same. Labels do not
-    depend on it by a bit, nor do images on a CPU; those of an accelerator do by rounding.
+    depend on it by a bit, nor do images on a CPU; those of an accelerator do by rounding. Close the generator to end
+    early: what is under way ends within a step of the sampler or an image.
 
     Raises WeightsError where the bundle lacks what is needed, BrainspadeError where memory is too small for one image.
     """
@@ -86,6 +88,7 @@ def generate_pairs(
             for pairs in lanes.in_order(make, blocks):
                 yield from pairs
         finally:
+            painter.stop()
             if generated is not None:
                 generated.stop()
 
@@ -96,6 +99,7 @@ class Painter:
     def __init__(
         self, bundle: Bundle, compute: Compute, batch_size: int | None, on_notice: Callable[[str], None]
     ) -> None:
+        self.stopping = threading.Event()
         self.compute = compute
         self.on_notice = on_notice
         self.generator = open_generator(bundle, compute)
@@ -114,6 +118,8 @@ class Painter:
         images = {place: np.empty((len(choices[place]), *draws[place].label.shape), np.float32) for place in wanted}
         start = 0
         while start < len(row):
+            if self.stopping.is_set():
+                raise StoppedError
             batch = row[start : start + self.batch]
             if any(place in images for place, _ in batch):
                 try:
@@ -128,6 +134,10 @@ class Painter:
                         images[place][channel] = image
             start += len(batch)
         return images
+
+    def stop(self) -> None:
+        """End the painting that is under way in other threads, within a batch."""
+        self.stopping.set()
 
     @torch.inference_mode()
     def _paint(self, draws: Sequence[LabelDraw], choices: Sequence[StyleChoice]) -> NDArray[np.float32]:

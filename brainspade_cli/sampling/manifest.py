@@ -57,7 +57,10 @@ class Manifest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a pair's line in one write. The pair's files must be on disk by then."""

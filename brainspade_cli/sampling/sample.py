@@ -6,6 +6,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from brainspade_cli.anatomy import LABELS
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import disk_errors
-from brainspade_cli.nnunet.raw import dataset_identity, write_dataset_json
+from brainspade_cli.nnunet.raw import dataset_identity, flush_names, write_dataset_json
 from brainspade_cli.reporting.facts import DatasetFacts, RowCounts, run_facts
 from brainspade_cli.reporting.write_cards import card_paths, write_cards
 from brainspade_cli.sampling.case_writer import CaseWriter
@@ -136,17 +137,19 @@ def _make(run: SampleRun, missing: list[int], total: int, reporter: Reporter) ->
         Manifest(manifest_path(layout, request.shard)) as manifest,
         CaseWriter(layout, manifest, run.plan.seed, request.save_pv, run.compute.device.type) as writer,
         reporter.progress("pairs", total, total - len(missing)) as advance,
+        closing(
+            generate_pairs(
+                run.bundle,
+                run.styles,
+                run.plan,
+                missing,
+                compute=run.compute,
+                batch_size=request.batch_size,
+                labels=run.labels,
+                on_notice=reporter.warn,
+            )
+        ) as pairs,
     ):
-        pairs = generate_pairs(
-            run.bundle,
-            run.styles,
-            run.plan,
-            missing,
-            compute=run.compute,
-            batch_size=request.batch_size,
-            labels=run.labels,
-            on_notice=reporter.warn,
-        )
         for pair in pairs:
             writer.write(pair)
             redrawn += pair.draw.attempts - 1
@@ -184,6 +187,7 @@ def _finish(run: SampleRun) -> None:
             runs=(run_facts({**record, "pairs": run.request.pairs, "settings": run.settings}, name),),
         ),
     )
+    flush_names(run.layout)
     write_dataset_json(
         run.layout.folder,
         labels,

@@ -28,6 +28,7 @@ from torch import Tensor, nn, optim
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, TrainingError
 from brainspade_cli.files import disk_errors, remove_partials, replacing
+from brainspade_cli.stopping import TERMINATED, in_its_own_time
 from brainspade_cli.training.checkpoints import (
     TrainingState,
     later_checkpoints,
@@ -308,12 +309,13 @@ def _stop_signals() -> Iterator[list[int]]:
         first = first if received else time.monotonic()
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with in_its_own_time():
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield received
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
     # Those that came too late for the last step to see are for whatever comes next.
     if received:
         signal.raise_signal(received[0])
@@ -321,4 +323,4 @@ def _stop_signals() -> Iterator[list[int]]:
 
 def _interruption(received: list[int]) -> BaseException:
     """What to leave with: as the signal's default would; a process that was told by its peers counts as interrupted."""
-    return SystemExit(128 + signal.SIGTERM) if signal.SIGTERM in received else KeyboardInterrupt()
+    return SystemExit(TERMINATED) if signal.SIGTERM in received else KeyboardInterrupt()

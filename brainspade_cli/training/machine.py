@@ -13,7 +13,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from brainspade_cli.devices import Compute, open_compute
-from brainspade_cli.errors import InputError
+from brainspade_cli.errors import InputError, PeerError
 from brainspade_cli.locks import UNLOCKED, hold, let_go
 
 
@@ -49,10 +49,11 @@ class Machine:
         return self.compute.autocast()
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of a tensor over all processes."""
+        """The mean of a tensor over all processes. Raises PeerError, as all messages do, where one has ended."""
         if self.processes == 1:
             return values
-        reduced: Tensor = self.accelerator.reduce(values, reduction="mean")
+        with _peers():
+            reduced: Tensor = self.accelerator.reduce(values, reduction="mean")
         return reduced
 
     def agrees(self, value: int) -> bool:
@@ -60,7 +61,8 @@ class Machine:
         if self.processes == 1:
             return True
         own = torch.tensor(value, device=self.device)
-        theirs = broadcast(own.clone(), from_process=0)
+        with _peers():
+            theirs = broadcast(own.clone(), from_process=0)
         return self.mean((own != theirs).float()).item() == 0
 
     def mean_in_place(self, tensors: list[Tensor]) -> None:
@@ -89,7 +91,8 @@ class Machine:
 
     def wait(self) -> None:
         """Wait until every process has come here."""
-        self.accelerator.wait_for_everyone()
+        with _peers():
+            self.accelerator.wait_for_everyone()
 
 
 def open_machine(device: str, precision: str) -> Machine:
@@ -99,6 +102,19 @@ def open_machine(device: str, precision: str) -> Machine:
     """
     compute = open_compute(device, precision)
     return Machine(Accelerator(cpu=compute.is_cpu), compute)
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Raise PeerError where a message between the processes fails because one of them has ended."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # of every backend, and of no common type below it
+        raise PeerError(
+            "Another process of this training has ended; what it said tells why. Mend that, and go on with --resume."
+        ) from error
 
 
 @contextmanager

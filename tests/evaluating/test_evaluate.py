@@ -3,6 +3,7 @@
 import json
 import sys
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -239,6 +240,19 @@ def test_a_damaged_slice_is_named(run, dataset):
     code, out, error = run(dataset)
     assert (code, out) == (2, "")
     assert path.name in error
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e38])
+def test_pixels_beyond_all_measure_are_refused(run, dataset, value):
+    """Their squares are infinite, and so would every figure be that they enter."""
+    path = dataset / "imagesTr" / f"{case_name(3)}_0000.nii.gz"
+    image = nib.load(path)
+    pixels = np.asarray(image.dataobj, np.float32)
+    pixels[100, 100] = value
+    nib.save(nib.Nifti1Image(pixels, image.affine), path)
+    code, out, error = run(dataset)
+    assert (code, out) == (2, "")
+    assert f"{path.name} does not fit its label, or holds pixels that are no numbers" in error
 
 
 def test_slices_of_other_sizes_are_refused(run, tmp_path):

@@ -419,6 +419,43 @@ def _run_folder(material: Material, folder: Path, rng: Rng) -> Case:
     return Case(f"{path.name}: {what}", lambda: _sample(request), (out.name,))
 
 
+def _evaluation(material: Material, folder: Path, rng: Rng) -> Case:
+    from brainspade_cli.evaluating.evaluate import EvaluationRequest, evaluate
+
+    made, slices = folder / "Dataset501_made", folder / "slices"
+    png = rng.random() < 0.3
+    _linked(material.folder / "Dataset503_png" if png else material.dataset, made)
+    _linked(material.folder / "slices", slices)
+    kinds = ("*Tr/*", "*Tr/*", "dataset.json", "brainspade/manifest.jsonl", "brainspade/run.json")
+    places = sorted(made.glob(mutations.pick(rng, kinds)))
+    if rng.random() < 0.3:
+        places = sorted(path for path in slices.rglob("*.*") if path.is_file())
+    path = mutations.pick(rng, places)
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        path.unlink()
+        what, written = mutations.mutated_nifti(mutations.gzip.decompress(content), path, rng)
+        if written != path:
+            written.rename(path)
+    else:
+        if path.suffix == ".npy":
+            what, changed = mutations.mutated_npy(np.load(path), rng)
+        elif path.suffix == ".png":
+            what, changed = _mutated_png(content, rng)
+        else:
+            lines = content.splitlines() if path.suffix == ".jsonl" else [content]
+            what, lines[0] = mutations.mutated_json(json.loads(lines[0]), rng)
+            changed = b"\n".join(lines) + b"\n"
+        _replace(path, changed)
+        if rng.random() < 0.03:
+            what = mutations.special_file(path, rng)
+    against = mutations.pick(rng, (None, slices, slices))
+    population = mutations.pick(rng, ("auto", "all"))
+    request = EvaluationRequest(made, against, "train", population, out=folder / "out" / "report.json")
+    names = (made.name, slices.name, path.name)
+    return Case(f"{path.relative_to(folder)}: {what}", lambda: evaluate(request, quiet()), names)
+
+
 def _linked(source: Path, target: Path) -> None:
     """A copy of a folder that takes no room."""
     shutil.copytree(source, target, copy_function=os.link)
@@ -454,4 +491,5 @@ _BUILDERS = (
     _task,
     _slices,
     _run_folder,
+    _evaluation,
 )

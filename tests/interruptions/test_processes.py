@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from brainspade_cli.locks import hold, let_go
 from tests.interruptions.conftest import Scene
 from tests.interruptions.faults import ROOT, Fault
 from tests.interruptions.scenes import ON_CPU
@@ -199,7 +200,39 @@ def losses(path: Path) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("trouble", ["a file of the main process", "a lock", "weights"])
+def test_under_torchrun_one_sentence_says_what_failed(inputs: Path, tmp_path: Path, trouble: str) -> None:
+    """What stops the main process alone, and what stops all: said once, and no peer waits or shows its innards."""
+    out = tmp_path / "out"
+    state = out / "training" / "autoencoder"
+    state.mkdir(parents=True)
+    if trouble == "weights":
+        (out / "config.json").write_text("{")
+    elif trouble == "a file of the main process":
+        (state / "losses.csv").mkdir()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    line = ["-m", "brainspade_cli.cli", "train-labels", str(inputs / "slices"), "--out", str(out), "--preset", "tiny"]
+    held = hold(state / ".at-work") if trouble == "a lock" else None
+    ended = subprocess.run(
+        [*command, *line, "--population", "healthy", *ON_CPU],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if held is not None:
+        let_go(state / ".at-work", held)
+    assert ended.returncode != 0
+    said = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1, ended.stderr
+    assert str(out) in said[0]
+    # torchrun's own traceback is its own.
+    assert str(ROOT / "brainspade_cli") not in ended.stderr.replace(said[0], "")
+    assert "Error: [" not in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_workers_of_prepare_end_with_it(inputs: Path, tmp_path: Path, number: signal.Signals) -> None:
     """Workers that outlive a killed run would write into the slice set beside the next one."""
     line = [sys.executable, "-m", "brainspade_cli.cli", "prepare", str(inputs / "scans"), str(tmp_path / "out")]
@@ -220,6 +253,25 @@ def test_workers_of_prepare_end_with_it(inputs: Path, tmp_path: Path, number: si
     wait_for(lambda: not workers(process.pid))
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.slow
+def test_prepare_is_stopped_while_it_registers(inputs: Path, tmp_path: Path) -> None:
+    """ANTs keeps Python from everything for seconds at a time, so a worker registers even where one is enough."""
+    pytest.importorskip("ants", reason="needs the extra brainspade[register]")
+    line = [sys.executable, "-m", "brainspade_cli.cli", "prepare", str(inputs / "scans"), str(tmp_path / "out")]
+    process = subprocess.Popen(
+        line, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: len(workers(process.pid)) == 1)
+    time.sleep(2)
+    # As a scheduler sends it, to every process of a job.
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143, said
+    assert said.splitlines()[-1].startswith("stopped by SIGTERM; what is finished is kept, and the same command")
+    assert "Traceback" not in said
+    wait_for(lambda: not workers(process.pid))
 
 
 @pytest.mark.slow
@@ -254,8 +306,8 @@ def workers(session: int) -> list[int]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something holds; it fails after a minute."""
-    end = time.monotonic() + 60
+    """Wait until something holds; it fails after four minutes, for machines that run tests are busy."""
+    end = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)

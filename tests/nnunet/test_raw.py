@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from brainspade_cli.errors import DatasetError
-from brainspade_cli.geometry import GRID_ORIGIN, SLICE_SHAPE
+from brainspade_cli.geometry import GRID_ORIGIN, SLICE_SHAPE, grid_affine
 from brainspade_cli.nnunet import planes, raw
 from brainspade_cli.nnunet.planes import encode_plane, read_plane
 from brainspade_cli.nnunet.raw import NIFTI, PNG, RawLayout, dataset_folder, dataset_identity, write_case
@@ -148,14 +148,45 @@ def test_what_a_kill_leaves_is_no_image_to_nnunet(layout, monkeypatch):
     assert not any(path.exists() for path in left)
 
 
-def test_flush_reaches_every_file_and_both_folders(layout, monkeypatch):
+def test_contents_are_on_disk_before_names_are(layout, monkeypatch):
+    """Else a power cut could leave a name with half of its file, that the next run takes for whole."""
     images, label = phantom(2, channels=2)
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def flushing(handle):
+        done.append(("flush", os.fstat(handle).st_ino, os.fstat(handle).st_size))
+        fsync(handle)
+
+    def renaming(source, target):
+        done.append(("name", os.stat(source).st_ino, os.stat(source).st_size))
+        replace(source, target)
+
+    monkeypatch.setattr(planes.os, "fsync", flushing)
+    monkeypatch.setattr(planes.os, "replace", renaming)
     write_case(layout, "case", images, label)
-    flushed = []
-    monkeypatch.setattr(raw.os, "fsync", lambda handle: flushed.append(os.fstat(handle).st_ino))
-    raw.flush_cases(layout, ["case"], 2)
-    expected = [*layout.case_paths("case", 2), layout.images, layout.labels]
-    assert sorted(flushed) == sorted(path.stat().st_ino for path in expected)
+    status = [path.stat() for path in layout.case_paths("case", 2)]
+    assert done == [(step, file.st_ino, file.st_size) for file in status for step in ("flush", "name")]
+    done.clear()
+    raw.flush_names(layout)
+    assert [inode for _, inode, _ in done] == [layout.images.stat().st_ino, layout.labels.stat().st_ino]
+
+
+@given(
+    plane=st.one_of(
+        arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))),
+        arrays(np.int16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 32767)),
+    ),
+    height=st.floats(-500, 500),
+)
+def test_nifti_bytes_are_those_of_nibabel(plane, height):
+    affine = grid_affine()
+    affine[2, 3] = height
+    image = nib.Nifti1Image(plane[:, :, None], affine)
+    image.header.set_xyzt_units("mm")
+    image.header.set_sform(affine, code="aligned")
+    image.header.set_qform(affine, code="aligned")
+    assert gzip.decompress(encode_plane(plane, height, NIFTI)) == image.to_bytes()
 
 
 @pytest.mark.parametrize(

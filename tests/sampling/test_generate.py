@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.errors import BrainspadeError, InputError
 from brainspade_cli.sampling import label_blocks
 from brainspade_cli.sampling.generate import Painter, Pair, generate_pairs
+from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.sampling.plan import BLOCK, PairPlan
 from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.slices import BACKGROUND_VALUE
+from brainspade_cli.styles.pool import StyleChoice
 from brainspade_cli.weights import Bundle
 from tests.sampling.parts import EllipseLabels, flat_pool, tiny_bundle
 
@@ -167,6 +170,31 @@ def test_leaving_the_iterator_early_ends_the_work(bundle: Bundle, monkeypatch: p
     assert next(pairs).index == 0
     pairs.close()
     assert ended == [1]
+
+
+def test_leaving_early_ends_the_painting_within_an_image(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of large images takes longer than a scheduler waits between SIGTERM and SIGKILL."""
+    paint, painted = Painter._paint, []
+    second_block, left = threading.Event(), threading.Event()
+
+    def slowly(self: Painter, draws: Sequence[LabelDraw], choices: Sequence[StyleChoice]) -> np.ndarray:
+        painted.append(len(draws))
+        if len(painted) == 2 * BLOCK + 2:
+            second_block.set()
+            assert left.wait(60)
+        return paint(self, draws, choices)
+
+    stop = Painter.stop
+    monkeypatch.setattr(Painter, "_paint", slowly)
+    monkeypatch.setattr(Painter, "stop", lambda self: (stop(self), left.set()))
+    compute = Compute(torch.device("cpu"), "fp32")
+    source = EllipseLabels()
+    # One lane, for the count.
+    pairs = generate_pairs(bundle, POOL, PairPlan(), range(3 * BLOCK), compute=compute, labels=source, batch_size=BLOCK)
+    assert next(pairs).index == 0
+    assert second_block.wait(60)
+    pairs.close()
+    assert len(painted) == 2 * BLOCK + 2
 
 
 class Accelerator(Compute):

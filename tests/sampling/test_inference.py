@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
+from torch.nn.utils.parametrize import is_parametrized
 
 from brainspade_cli.devices import Compute
+from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser, open_generator
 from brainspade_cli.weights import Bundle
 from tests.sampling.parts import ellipse_label, one_hot_maps, tiny_bundle
@@ -45,3 +49,17 @@ def test_conditions_and_the_painters_last_layer_keep_full_precision(bundle: Bund
     assert generator.out.weight.dtype == torch.float32
     assert generator.base.conv.weight.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in open_generator(bundle, FP32).parameters()} == {torch.float32}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("compute", [FP32, BF16], ids=["fp32", "bf16"])
+def test_the_painter_keeps_every_bit_where_its_weights_are_settled(bundle: Bundle, compute: Compute) -> None:
+    """Spectral norms are divided out once, not at every image."""
+    plain = cast(SpadeGenerator, bundle.network("spade_generator"))
+    plain.to(compute.dtype).out.float()
+    settled = open_generator(bundle, compute)
+    assert any(is_parametrized(module) for module in plain.modules())
+    assert not any(is_parametrized(module) for module in settled.modules())
+    maps = torch.from_numpy(one_hot_maps(ellipse_label(tumour=True)))[None] / 255
+    style = torch.randn(1, bundle.config.networks.style_encoder.style_dim, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(settled(maps, style), plain.to(memory_format=torch.channels_last)(maps, style))

@@ -23,7 +23,7 @@ from brainspade_cli.nnunet.check import check
 from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reporting.write_cards import card_paths
-from brainspade_cli.sampling import case_writer, label_blocks
+from brainspade_cli.sampling import case_writer, generate, label_blocks
 from brainspade_cli.sampling import sample as sampling
 from brainspade_cli.sampling.generate import Pair
 from brainspade_cli.sampling.manifest import rows
@@ -184,10 +184,16 @@ def test_an_interrupted_run_goes_on_and_makes_nothing_twice(
     capsys: pytest.CaptureFixture[str],
     error: BaseException,
 ) -> None:
+    stopped: list[generate.Painter] = []
     with monkeypatch.context() as patch:
         interrupt_after(patch, 3, error)
-        with pytest.raises(type(error)):
+        stop = generate.Painter.stop
+        patch.setattr(generate.Painter, "stop", lambda self: stopped.append(self) or stop(self))
+        with pytest.raises(type(error)) as caught:
             run_sampling(request_for(), sampling.Reporter())
+    # Now, and not when the error is forgotten: until then its frames keep the generator, and that its threads at work.
+    assert len(stopped) == 1
+    assert caught.value is error
     if isinstance(error, KeyboardInterrupt):
         assert "3 of 10 pairs are finished" in capsys.readouterr().err
     folder = request_for().folder
