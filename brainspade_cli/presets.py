@@ -35,7 +35,10 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Time-conditioned U-Net on standardised latents. `patch` folds patch x patch latent pixels into channels first."""
+    """Time-conditioned U-Net on standardised latents. `patch` folds patch x patch latent pixels into channels first.
+
+    With `atlas` it is shown the mean and deviation of the training people's latents at the slice's height.
+    """
 
     patch: int = 2
     channels: tuple[int, ...] = (96, 128, 192)
@@ -44,6 +47,7 @@ class DenoiserConfig:
     head_channels: int = 32
     norm_groups: int = 32
     latent_channels: int = 3
+    atlas: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,8 @@ def presets() -> dict[str, Preset]:
         name="starter",
         # Sized for some hours on two CPU cores.
         autoencoder=AutoencoderConfig(patch=2, channels=(64, 96), norm_groups=16),
+        # Where things lie in a brain is told and need not be learnt.
+        denoiser=DenoiserConfig(atlas=True),
         schedule=ScheduleConfig(prediction="velocity"),
         # Without the autoencoder's perceptual and adversarial losses, which take two thirds of a step's time.
         labels=LabelTrainingConfig(

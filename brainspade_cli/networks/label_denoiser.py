@@ -9,11 +9,15 @@ from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.presets import DenoiserConfig
 
 # Slice position 0..1 on the grid, lesion present 0/1, lesion load 0..1 (fraction of the brain's area).
 CONDITIONS = 3
 OCTAVES = 6
+# An atlas has this many heights, from the grid's lowest slice to its highest, of maps of 8 mm pixels.
+ATLAS_HEIGHTS = 48
+ATLAS_SHAPE = (SLICE_SHAPE[0] // 8, SLICE_SHAPE[1] // 8)
 
 
 class ConditionEmbedding(nn.Module):
@@ -50,15 +54,24 @@ class LabelDenoiser(nn.Module):
 
     `config.patch` folds patch x patch latent pixels into channels before the U-Net and back after it: a latent pixel
     stands for 4 x 4 pixels of smooth maps, so the finest level of the U-Net costs much and adds little.
+
+    With `config.atlas` the U-Net sees beside the latents what those of people are like at this height: `atlas`
+    (ATLAS_HEIGHTS, 2 C, *ATLAS_SHAPE), their means and then their deviations. Training fills it.
     """
+
+    atlas: Tensor
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.patch = config.patch
+        self.has_atlas = config.atlas
         folded = config.latent_channels * config.patch**2
+        shown = 2 * config.latent_channels if config.atlas else 0
+        if config.atlas:
+            self.register_buffer("atlas", torch.zeros(ATLAS_HEIGHTS, shown, *ATLAS_SHAPE))
         self.unet = DiffusionModelUNet(
             spatial_dims=2,
-            in_channels=folded,
+            in_channels=folded + shown,
             out_channels=folded,
             num_res_blocks=config.res_blocks,
             channels=config.channels,
@@ -81,6 +94,19 @@ class LabelDenoiser(nn.Module):
         """
         precision = self.unet.conv_in.conv.weight.dtype
         embedding = self.conditions(conditions, keep).to(precision)
-        folded = F.pixel_unshuffle(latents, self.patch).to(precision)
+        folded = F.pixel_unshuffle(latents, self.patch)
+        if self.has_atlas:
+            folded = torch.cat([folded, self._atlas_at(conditions[:, 0], keep, folded)], dim=1)
+        folded = folded.to(precision)
         predicted = self.unet(folded, timesteps=timesteps, class_labels=embedding)
         return F.pixel_shuffle(predicted, self.patch)
+
+    def _atlas_at(self, heights: Tensor, keep: Tensor | None, folded: Tensor) -> Tensor:
+        """The atlas (B, 2 C, h, w) at heights (B,) in 0..1, of the size of `folded`; zeros where `keep` is False."""
+        places = heights.clamp(0, 1) * (ATLAS_HEIGHTS - 1)
+        below = places.floor().clamp(max=ATLAS_HEIGHTS - 2).long()
+        above = (places - below)[:, None, None, None]
+        shown = torch.lerp(self.atlas[below], self.atlas[below + 1], above)
+        if shown.shape[2:] != folded.shape[2:]:
+            shown = F.interpolate(shown, size=folded.shape[2:], mode="bilinear", align_corners=False)
+        return shown if keep is None else torch.where(keep[:, None, None, None], shown, 0.0)

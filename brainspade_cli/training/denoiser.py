@@ -16,6 +16,7 @@ from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
+from brainspade_cli.training.atlas import latent_atlas
 from brainspade_cli.training.batches import LabelTable
 from brainspade_cli.training.latents import LatentStore
 from brainspade_cli.training.loop import Batch, Plan, Stage, Update, step_generator
@@ -66,6 +67,8 @@ def train_denoiser(
         network.load_state_dict(initial)
     mean = torch.tensor(statistics.mean)[:, None, None]
     std = torch.tensor(statistics.std)[:, None, None]
+    if network.has_atlas:
+        network.atlas.copy_(latent_atlas(store, mean, std))
     shape = store.mean.shape[2:]
 
     def draw(generator: torch.Generator) -> Plan:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from brainspade_cli.networks.label_denoiser import CONDITIONS, ConditionEmbedding, LabelDenoiser
+from brainspade_cli.networks.label_denoiser import ATLAS_HEIGHTS, CONDITIONS, ConditionEmbedding, LabelDenoiser
 from brainspade_cli.presets import preset
 
 TINY = preset("tiny").denoiser
@@ -93,3 +95,48 @@ def test_nearby_loads_are_told_apart_but_embedded_nearby():
     embedded = network.conditions(rows, None)
     near, far = (embedded[0] - embedded[1]).norm(), (embedded[0] - embedded[2]).norm()
     assert 0.02 * far < near < far
+
+
+def with_atlas() -> LabelDenoiser:
+    """A denoiser whose atlas differs from height to height, and whose prediction shows it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = LabelDenoiser(replace(TINY, atlas=True)).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+        # What is told in other ways must not tell heights apart here.
+        network.conditions.out.weight.zero_()
+        network.atlas.normal_(generator=generator)
+    return network
+
+
+@torch.no_grad()
+def test_a_denoiser_sees_the_atlas_of_its_height_alone() -> None:
+    network = with_atlas()
+    same_noise = latents(1).expand(2, -1, -1, -1)
+    told = torch.tensor([[0.2, 0.0, 0.0], [0.8, 0.0, 0.0]])
+    times = torch.tensor([500, 500])
+    low, high = network(same_noise, times, told)
+    assert not torch.allclose(low, high, atol=1e-3)
+    network.atlas[ATLAS_HEIGHTS // 2 :] += 1
+    still, moved = network(same_noise, times, told)
+    torch.testing.assert_close(still, low)
+    assert not torch.allclose(moved, high, atol=1e-3)
+
+
+@torch.no_grad()
+def test_an_untold_denoiser_is_shown_no_atlas() -> None:
+    network = with_atlas()
+    untold = torch.zeros(3, dtype=torch.bool)
+    before = network(latents(3), TIMESTEPS, CONDITION_ROWS, untold)
+    network.atlas.mul_(5)
+    torch.testing.assert_close(network(latents(3), TIMESTEPS, CONDITION_ROWS, untold), before)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("height", [-0.1, 0.0, 1.0, 1.2])
+def test_heights_at_the_ends_and_beyond_have_an_atlas(height: float) -> None:
+    predicted = with_atlas()(latents(1), torch.tensor([3]), torch.tensor([[height, 0.0, 0.0]]))
+    assert bool(torch.isfinite(predicted).all())

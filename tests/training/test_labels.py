@@ -251,6 +251,15 @@ def test_a_decoder_is_trained_further_and_its_latents_stay(trained: Path, slice_
     assert again.sha256["label_autoencoder.safetensors"] == further.config.sha256["label_autoencoder.safetensors"]
 
 
+def test_the_bundle_carries_each_denoisers_own_atlas(slice_folder: Path, tmp_path: Path) -> None:
+    shown = replace(QUICK, denoiser=replace(QUICK.denoiser, atlas=True))
+    run(slice_folder, tmp_path, shown, "both")
+    bundle = open_bundle(str(tmp_path))
+    atlases = [bundle.network(f"denoiser_{name}").get_buffer("atlas") for name in ("healthy", "tumour")]
+    assert all(float(atlas.abs().max()) > 0 for atlas in atlases)
+    assert not torch.equal(*atlases)
+
+
 @pytest.mark.parametrize(("population", "steps"), [("elderly", None), ("both", 0)])
 def test_bad_arguments_are_refused(slice_folder: Path, tmp_path: Path, population: str, steps: int | None) -> None:
     with pytest.raises(InputError):
