@@ -33,7 +33,7 @@ from brainspade_cli.cli_options import (
 )
 from brainspade_cli.cli_weights import weights_app
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import BrainspadeError, InputError
+from brainspade_cli.errors import BrainspadeError, CheckFailed, InputError
 
 INTERRUPTED = 130
 INTERRUPTED_TEXT = "interrupted; the same command goes on from where it was (trainings: with --resume).\n"
@@ -312,6 +312,30 @@ def evaluate(
     request = EvaluationRequest(dataset, against, split, population, tuple(style or ()), most, seed, out)
     report = run(request, reporter)
     reporter.result(report_text(report), report)
+
+
+@app.command()
+def audit(
+    dataset: Annotated[Path, typer.Argument(help="A dataset made by `brainspade sample` or `export-nnunet`.")],
+    against: Annotated[Path, typer.Option(help="The slice set that the weights were trained on.")],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Look for copies: does a label or an image repeat a slice of a training person, however turned or recoloured?
+
+    Ends with exit code 3 where it does; the pairs are shown side by side in brainspade/audit/ in the dataset.
+
+    Example:  [bold]brainspade audit Dataset501_brainspade --against slices/[/bold]
+    """
+    from brainspade_cli.auditing.audit import AuditRequest
+    from brainspade_cli.auditing.audit import audit as run
+    from brainspade_cli.auditing.report_text import report_text
+
+    reporter = Reporter(quiet=quiet, as_json=as_json)
+    report = run(AuditRequest(dataset, against), reporter)
+    reporter.result(report_text(report), report)
+    if report["verdict"] == "copies":
+        raise CheckFailed(f"slices of {dataset} repeat people of the training set; {report['file']} says which.")
 
 
 def _sampled(summary: dict[str, Any]) -> str:
