@@ -50,14 +50,16 @@ def middle(brain: NDArray[np.bool_]) -> tuple[int, int]:
 def centred(picture: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Picture and brain, float32 (2, *REACH), cut out around the brain's middle; 0 outside the brain."""
     cut = np.zeros((2, *REACH), np.float32)
-    source, target = [], []
-    for place, side, extent in zip(middle(brain), REACH, brain.shape, strict=True):
-        start = place - side // 2
+    source: list[slice] = []
+    target: list[slice] = []
+    for centre, side, extent in zip(middle(brain), REACH, brain.shape, strict=True):
+        start = centre - side // 2
         low, high = max(0, start), min(extent, start + side)
         source.append(slice(low, high))
         target.append(slice(low - start, high - start))
-    cut[(0, *target)] = np.where(brain, picture, 0)[tuple(source)]
-    cut[(1, *target)] = brain[tuple(source)]
+    place = tuple(target)
+    cut[0][place] = np.where(brain, picture, 0)[tuple(source)]
+    cut[1][place] = brain[tuple(source)]
     return cut
 
 

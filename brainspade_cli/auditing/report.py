@@ -36,6 +36,8 @@ DATASET/brainspade/audit-slices.tsv
     case, kind ("labels" or a channel), training, training_slice, held_out, held_out_slice, flagged (0 or 1)
 DATASET/brainspade/audit/KIND-CASE.png
     the slice made, the training slice, and the training slice laid over the one made
+
+audit.json is written last, and an audit takes the place of an earlier one.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ import numpy as np
 from brainspade_cli.auditing.calibration import summary
 from brainspade_cli.auditing.cuts import LABELS
 from brainspade_cli.auditing.pool import RealSlice
-from brainspade_cli.auditing.reference import Crowd, Yardstick
 from brainspade_cli.auditing.scores import SliceScore
+from brainspade_cli.auditing.yardstick import Crowd, Yardstick
 from brainspade_cli.files import write_text
 
 FORMAT = 1
@@ -81,9 +83,8 @@ def section(
     """The labels' or the images' part of the report; see above."""
     alarms, slices = np.sum([item.alarms(threshold) for item in yardsticks], axis=0).tolist()
     training = max((item.training for item in yardsticks), key=lambda crowd: crowd.slices)
-    held_out = max(
-        (item.held_out for item in yardsticks if item.held_out), key=lambda crowd: crowd.slices, default=None
-    )
+    new = [item.held_out for item in yardsticks if item.held_out is not None]
+    held_out = max(new, key=lambda crowd: crowd.slices, default=None)
     copies = flagged(scores, {score.kind: threshold for score in scores})
     known = [score for score in scores if score.held_out is not None]
     return {

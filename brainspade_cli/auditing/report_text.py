@@ -30,8 +30,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for note in report["notes"]:
         yield f"note: {note}"
-    copies = report["verdict"] == "copies"
-    yield f"verdict: {'copies: slices repeat people of the training set' if copies else 'pass: no slice repeats anyone'}"
+    words = {"copies": "slices repeat people of the training set", "pass": "no slice repeats anyone"}
+    yield f"verdict: {report['verdict']}: {words[report['verdict']]}"
     yield f"The whole report: {report['file']}"
 
 
@@ -42,7 +42,8 @@ def _section(name: str, part: Mapping[str, Any]) -> Iterator[str]:
         f"people (agreement above {part['threshold']:.2f})"
     )
     alarms = part["false_alarms"]
-    yield f"  false alarms: {part['false_alarm_rate']:.2%} ({alarms['alarms']} of {alarms['slices']} slices of {alarms['of']})"
+    counted = f"{alarms['alarms']} of {alarms['slices']} slices of {alarms['of']}"
+    yield f"  false alarms: {part['false_alarm_rate']:.2%} ({counted})"
     yield _ROW.format("agreement of", "5 %", "half", "95 %", "highest")
     for key, words in _SCORES.items():
         figures = part["scores"][key]
