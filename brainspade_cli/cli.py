@@ -317,7 +317,13 @@ def evaluate(
 @app.command()
 def audit(
     dataset: Annotated[Path, typer.Argument(help="A dataset made by `brainspade sample` or `export-nnunet`.")],
-    against: Annotated[Path, typer.Option(help="The slice set that the weights were trained on.")],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="The slice set that the weights were trained on. Default: the codes that weights carry."),
+    ] = None,
+    weights: Weights = None,
+    revision: Revision = None,
+    offline: Offline = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -332,7 +338,7 @@ def audit(
     from brainspade_cli.auditing.report_text import report_text
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
-    report = run(AuditRequest(dataset, against), reporter)
+    report = run(AuditRequest(dataset, against, weights, revision, offline), reporter)
     reporter.result(report_text(report), report)
     if report["verdict"] == "copies":
         raise CheckFailed(f"slices of {dataset} repeat people of the training set; {report['file']} says which.")

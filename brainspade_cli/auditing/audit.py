@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +30,32 @@ from brainspade_cli.auditing.report import (
     write_table,
 )
 from brainspade_cli.auditing.scores import Judge, SliceScore
+from brainspade_cli.auditing.weights_codes import weights_judges
 from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError
 from brainspade_cli.evaluating.read_raw import RawSlices, open_raw
 from brainspade_cli.files import write_json
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.sampling.lanes import Lanes
 from brainspade_cli.slices import open_slice_set
+from brainspade_cli.weights import open_bundle
 
 _Table = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """What `brainspade audit` is asked for: a raw dataset, and the slice set that its weights were trained on."""
+    """What `brainspade audit` is asked for.
+
+    `against`: the slice set that the weights of a raw dataset were trained on; None for the codes that `weights` carry,
+    which are opened as `open_bundle` does.
+    """
 
     dataset: Path
-    against: Path
+    against: Path | None = None
+    weights: str | None = None
+    revision: str | None = None
+    offline: bool = False
 
 
 def audit(request: AuditRequest, reporter: Reporter) -> dict[str, Any]:
@@ -56,14 +67,13 @@ def audit(request: AuditRequest, reporter: Reporter) -> dict[str, Any]:
     made = open_raw(request.dataset, made_only=True)
     table = label_table(made.names)
     kinds = [*([] if table is None else [LABELS]), *made.dataset.header.channel_names]
-    descriptors = Descriptors()
-    real = RealSlices(open_slice_set(request.against))
-    judges = people_judges(real, request.against, kinds, descriptors, reporter)
+    bench = _bench(request, kinds, reporter)
+    judges = bench.judges
     scores = _scores(made, table, judges, reporter)
     limit = limits({kind: judge.yardstick for kind, judge in judges.items()})
     copies = flagged(scores, limit)
     folder = RawLayout(request.dataset, "").provenance
-    pictures = _pictures(folder / PICTURES, copies, made, table, real)
+    pictures = _pictures(folder / PICTURES, copies, made, table, bench.real)
     sections = {}
     for name, members in (("labels", [LABELS]), ("images", [kind for kind in judges if kind != LABELS])):
         measures = [judges[kind].yardstick for kind in members if kind in judges]
@@ -74,15 +84,37 @@ def audit(request: AuditRequest, reporter: Reporter) -> dict[str, Any]:
         "brainspade": __version__,
         "dataset": request.dataset.resolve().name,
         "pairs": len(made.cases),
-        "against": {"name": request.against.resolve().name, "what": "slices"},
+        "against": {"name": bench.name, "what": "weights" if bench.real is None else "slices"},
         "verdict": "copies" if copies else "pass",
         **sections,
-        "notes": [*notes.of_judges(kinds, judges), *notes.of_people(judges, limit), *notes.of_scores(scores)],
+        "notes": [*notes.of_judges(kinds, judges), *bench.notes(limit), *notes.of_scores(scores)],
         "slices": TABLE,
     }
     write_table(folder / TABLE, scores, limit)
     write_json(folder / REPORT, report)
     return {**report, "file": str(folder / REPORT)}
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Who judges, called what, by which slices (None: by codes alone), and what is to be said of them."""
+
+    name: str
+    judges: Mapping[str, Judge]
+    real: RealSlices | None
+    notes: Callable[[Mapping[str, float]], Iterator[str]]
+
+
+def _bench(request: AuditRequest, kinds: Sequence[str], reporter: Reporter) -> _Bench:
+    if request.against is None:
+        bundle = open_bundle(request.weights, request.revision, request.offline)
+        of_weights = partial(notes.of_weights, bundle, RawLayout(request.dataset, ""))
+        return _Bench(bundle.config.name, weights_judges(bundle, kinds), None, of_weights)
+    if request.weights is not None:
+        raise InputError("--against names slices and --weights codes to compare with; leave one of them out.")
+    real = RealSlices(open_slice_set(request.against))
+    people = people_judges(real, request.against, kinds, Descriptors(), reporter)
+    return _Bench(request.against.resolve().name, people, real, partial(notes.of_people, people))
 
 
 def _scores(made: RawSlices, table: _Table | None, judges: Mapping[str, Judge], reporter: Reporter) -> list[SliceScore]:
@@ -108,7 +140,7 @@ def _scores(made: RawSlices, table: _Table | None, judges: Mapping[str, Judge], 
 
 
 def _pictures(
-    folder: Path, copies: Sequence[SliceScore], made: RawSlices, table: _Table | None, real: RealSlices
+    folder: Path, copies: Sequence[SliceScore], made: RawSlices, table: _Table | None, real: RealSlices | None
 ) -> dict[tuple[str, str], str]:
     """Write pictures of the clearest copies in place of those of an earlier audit; their names by case and kind."""
     for old in folder.glob("*.png"):
@@ -116,8 +148,8 @@ def _pictures(
     readers = dict(zip((case.name for case in made.cases), made.source(len(made.cases)).readers, strict=True))
     names = {}
     for copy in copies[:MOST_PICTURES]:
-        if copy.origin is None or copy.overlay is None:
-            continue
+        if real is None or copy.origin is None or copy.overlay is None:
+            break
         folder.mkdir(parents=True, exist_ok=True)
         item = readers[copy.case]()
         is_label = copy.kind == LABELS

@@ -7,6 +7,8 @@ rotation; as these are linear, that takes no more than one larger matrix, of dir
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,16 +24,19 @@ _SEED = 20
 
 
 class Descriptors:
-    """The directions. `starts`: affine maps (variants, 2, 3) from what is looked for to what it may be a copy of."""
+    """The directions, for rotations by `angles` in degrees.
 
-    def __init__(self) -> None:
+    `starts`: affine maps (variants, 2, 3) from what is looked for to what it may be a copy of.
+    """
+
+    def __init__(self, angles: Sequence[int] = ANGLES) -> None:
         generator = torch.Generator().manual_seed(_SEED)
         shape = [side // 2 for side in FRAME]
         # Smooth, for a direction's rotation is then as exact as that of the folds.
         directions = blur(torch.randn(SIZE, *shape, generator=generator), _BLUR)
-        angles = torch.tensor([float(angle + half_turn) for half_turn in (0, 180) for angle in ANGLES]).repeat(2)
+        turns = torch.tensor([float(angle + half_turn) for half_turn in (0, 180) for angle in angles]).repeat(2)
         # A half turn of a mirror image is the other mirror image, front to back.
-        self.starts = rotation(angles, torch.arange(len(angles)) >= len(angles) // 2)
+        self.starts = rotation(turns, torch.arange(len(turns)) >= len(turns) // 2)
         moved = [_flat(warp(directions[:, None], start.expand(SIZE, 2, 3))[:, 0]) for start in self.starts]
         self._plain, self._moved = _flat(directions), torch.cat(moved, 1)
 

@@ -8,6 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from brainspade_cli.auditing.cuts import LABELS
 from brainspade_cli.auditing.people import PeopleJudge
 from brainspade_cli.auditing.scores import SliceScore
+from brainspade_cli.bundle_config import TENSOR_FILES
+from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.sampling.run_folder import RUN_FILE, read_run
+from brainspade_cli.weights import Bundle
 
 # With fewer people, what they agree by says little about people.
 FEW_PEOPLE = 6
@@ -39,6 +43,16 @@ def of_people(judges: Mapping[str, PeopleJudge], limit: Mapping[str, float]) -> 
             f"{one} and {other} agree like copies ({slices} slices): perhaps one person under two names. "
             "False alarms are too many by that."
         )
+
+
+def of_weights(bundle: Bundle, layout: RawLayout, limit: Mapping[str, float]) -> Iterator[str]:
+    """What codes cannot do, and whether the dataset was made with other weights than those that carry them."""
+    yield "Codes tell neither whose slice is repeated nor how near held-out people are; --against does, and sees more."
+    run = read_run(layout) if (layout.provenance / RUN_FILE).is_file() else None
+    used = {} if run is None else run["settings"].get("weights")
+    files = {file: digest for file, digest in used.items() if file in TENSOR_FILES} if isinstance(used, dict) else {}
+    if any(bundle.config.sha256.get(file) != digest for file, digest in files.items()):
+        yield f"The dataset was made with other weights than {bundle.config.name}: name those with --weights."
 
 
 def of_scores(scores: Sequence[SliceScore]) -> Iterator[str]:

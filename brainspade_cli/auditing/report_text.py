@@ -22,7 +22,6 @@ def report_text(report: Mapping[str, Any]) -> str:
 
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"{report['dataset']}: {report['pairs']} pairs against {report['against']['name']}"
-    yield "Agreement of folds laid over each other: 1 = the same, about 0.45 = the nearest of other people."
     for name in ("labels", "images"):
         if report[name] is not None:
             yield ""
@@ -44,7 +43,7 @@ def _section(name: str, part: Mapping[str, Any]) -> Iterator[str]:
     alarms = part["false_alarms"]
     counted = f"{alarms['alarms']} of {alarms['slices']} slices of {alarms['of']}"
     yield f"  false alarms: {part['false_alarm_rate']:.2%} ({counted})"
-    yield _ROW.format("agreement of", "5 %", "half", "95 %", "highest")
+    yield _ROW.format("agreement (1 = the same) of", "5 %", "half", "95 %", "highest")
     for key, words in _SCORES.items():
         figures = part["scores"][key]
         if figures is not None:
