@@ -5,10 +5,10 @@ people differ alike have been evened out. There is one for every second slice of
 without a name, a height or a modality. Copies of a coded slice, and of its neighbours, still share most of the signs.
 
 What a code gives away. Whoever has a slice of a person can test whether it was trained on: that is what an audit is,
-and nothing that allows an audit can refuse it. Nobody gets the slice back: 128 signs are too few. What a linear decoder,
-learned on other people, makes of the code of a label agrees with its folds at 4 mm by 0.50, and by 0.55 where the codes
-of both neighbours are known to belong to it; the nearest slice of another person agrees by 0.53. With 256 signs it would
-be 0.68 and 0.73, a blurred portrait. (Measured on every sixth training person of the starter weights.)
+and nothing that allows an audit can refuse it. Nobody gets the slice back, for 128 signs are too few. What a linear
+decoder, learned on other people, makes of the code of a label agrees with its folds at 4 mm by 0.50, and by 0.55 where
+the codes of both neighbours are known to belong to it; the nearest slice of another person agrees by 0.53. With 256
+signs it would be 0.68 and 0.73, a blurred portrait. (Measured on every sixth training person of the starter weights.)
 
     training_codes.safetensors   for KIND in labels, images
         KIND.codes               uint8 (slices, 16): 8 signs a byte, the first in the highest bit

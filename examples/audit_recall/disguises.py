@@ -80,7 +80,7 @@ def draw(disguise: Disguise, shape: tuple[int, int], rng: np.random.Generator) -
     return Drawn(
         places=np.einsum("ij,jxy->ixy", turn, places) + centre,
         power=float(np.exp(rng.uniform(-1, 1) * disguise.contrast)),
-        scale=float(rng.uniform(50, 500)) if changed else 1.0,
+        scale=float(rng.uniform(50, 500)) if changed else 400.0,
         offset=float(rng.uniform(0, 50)) if changed else 0.0,
         noise=float(rng.uniform(0.5, 1) * disguise.noise),
     )
