@@ -8,7 +8,7 @@ What a code gives away. Whoever has a slice of a person can test whether it was 
 and nothing that allows an audit can refuse it. Nobody gets the slice back, for 128 signs are too few. What a linear
 decoder, learned on other people, makes of the code of a label agrees with its folds at 4 mm by 0.50, and by 0.55 where
 the codes of both neighbours are known to belong to it; the nearest slice of another person agrees by 0.53. With 256
-signs it would be 0.68 and 0.73, a blurred portrait. (Measured on every sixth training person of the starter weights.)
+signs it would be 0.68 and 0.73, a blurred portrait. (`examples/audit_recall/decode.py`, starter slice set.)
 
     training_codes.safetensors   for KIND in labels, images
         KIND.codes               uint8 (slices, 16): 8 signs a byte, the first in the highest bit
@@ -62,7 +62,7 @@ class TrainingCodes:
 
     def similarity(self, moved: Tensor) -> Tensor:
         """Agreement (N, slices), -1..1, of descriptors (N, variants, SIZE) with the codes, in the best variant."""
-        asked = _signs(moved.flatten(0, 1), self.directions)
+        asked = code_signs(moved.flatten(0, 1), self.directions)
         return (asked @ self.signs.T).view(*moved.shape[:2], -1).amax(1)
 
 
@@ -112,9 +112,9 @@ def make_codes(real: RealSlices, seed: int, reporter: Reporter) -> dict[str, Ten
         new = [held_out[place] for place in evenly(len(held_out), MOST_CALIBRATION)]
         with reporter.progress(f"codes of {name}", len(coded) + len(asked) + len(new)) as advance:
             described = torch.cat(list(_each(coded, real, descriptors.plain, advance)))
-            directions = _directions(described, rng)
+            directions = code_directions(described, SIGNS, rng)
             order = torch.from_numpy(rng.permutation(len(coded)))
-            signs = _signs(described, directions)[order]
+            signs = code_signs(described, directions)[order]
             people = torch.tensor([numbers[origin.person] for origin in coded])[order]
             draft = TrainingCodes(signs, directions, Yardstick(0, np.zeros(0), np.zeros(0), Crowd(0, 0), None))
             between, newcomers = (
@@ -167,18 +167,18 @@ def _each(
             yield found
 
 
-def _directions(described: Tensor, rng: np.random.Generator) -> Tensor:
-    """Directions (SIZE, SIGNS) along which descriptors (N, SIZE) of many people spread evenly, at random otherwise."""
+def code_directions(described: Tensor, signs: int, rng: np.random.Generator) -> Tensor:
+    """Directions (SIZE, signs) along which descriptors (N, SIZE) of many people spread evenly, at random otherwise."""
     values, vectors = torch.linalg.eigh(described.T @ described / len(described))
     evened = vectors / (values.clamp_min(0) + _FLOOR * values.mean()).sqrt()
-    turn = np.linalg.qr(rng.standard_normal((SIZE, SIGNS)))[0]
+    turn = np.linalg.qr(rng.standard_normal((SIZE, signs)))[0]
     # As they are stored: signs are those of the rounded directions.
     return (evened @ torch.from_numpy(turn).float()).half().float()
 
 
-def _signs(described: Tensor, directions: Tensor) -> Tensor:
-    """Signs (N, SIGNS) of descriptors (N, SIZE), scaled to length 1."""
-    return torch.where(described @ directions > 0, 1.0, -1.0) / SIGNS**0.5
+def code_signs(described: Tensor, directions: Tensor) -> Tensor:
+    """Signs (N, signs) of descriptors (N, SIZE) along directions (SIZE, signs), scaled to length 1."""
+    return torch.where(described @ directions > 0, 1.0, -1.0) / directions.shape[1] ** 0.5
 
 
 def _unpacked(tensors: Mapping[str, Tensor], name: str, path: Path) -> TrainingCodes:

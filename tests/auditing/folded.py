@@ -41,30 +41,38 @@ def folded_set(folder: Path, train=range(8), held_out=range(20, 23), modalities=
     create_slice_set(folder)
     for person in (*train, *held_out):
         labels = np.stack([label_of(person, number) for number in range(SLICES)])
-        target = folder / "scans" / f"sub-{person:02d}"
-        target.mkdir(parents=True)
-        np.save(target / "labels.npy", (255 * (labels[:, None] == np.arange(CHANNELS)[:, None, None])).astype(np.uint8))
-        for place, modality in enumerate(modalities):
-            image = np.stack([image_of(label, 100 * person + k + 50 * place) for k, label in enumerate(labels)])
-            brain = labels > 0
-            scored = (image - image[brain].mean()) / image[brain].std()
-            np.save(target / f"{modality}.npy", np.where(brain, scored, BACKGROUND_VALUE).astype(np.float16))
-        record = ScanRecord(
-            name=target.name,
-            subject=target.name,
-            person=f"person-{person:02d}",
-            dataset="folded",
-            split="train" if person in train else "held-out",
-            population="healthy",
-            modalities=tuple(modalities),
-            has_labels=True,
-            positions=tuple(float(number) for number in range(SLICES)),
-            brain_pixels=tuple(int((label > 0).sum()) for label in labels),
-            tumour_pixels=(0,) * SLICES,
-            lesion_load=(0.0,) * SLICES,
-        )
-        write_record(folder, record)
+        images = {
+            name: np.stack([image_of(label, 100 * person + k + 50 * place) for k, label in enumerate(labels)])
+            for place, name in enumerate(modalities)
+        }
+        write_person(folder, f"{person:02d}", labels, images, held_out=person in held_out)
     return folder
+
+
+def write_person(folder: Path, name: str, labels: np.ndarray, images, *, held_out: bool) -> None:
+    """Add a person to a slice set: labels (slices, 192, 256), and images of the same shape by modality."""
+    target = folder / "scans" / f"sub-{name}"
+    target.mkdir(parents=True)
+    np.save(target / "labels.npy", (255 * (labels[:, None] == np.arange(CHANNELS)[:, None, None])).astype(np.uint8))
+    brain = labels > 0
+    for modality, image in images.items():
+        scored = (image - image[brain].mean()) / image[brain].std()
+        np.save(target / f"{modality}.npy", np.where(brain, scored, BACKGROUND_VALUE).astype(np.float16))
+    record = ScanRecord(
+        name=target.name,
+        subject=target.name,
+        person=f"person-{name}",
+        dataset="folded",
+        split="held-out" if held_out else "train",
+        population="healthy",
+        modalities=tuple(images),
+        has_labels=True,
+        positions=tuple(float(number) for number in range(len(labels))),
+        brain_pixels=tuple(int(part.sum()) for part in brain),
+        tumour_pixels=(0,) * len(labels),
+        lesion_load=(0.0,) * len(labels),
+    )
+    write_record(folder, record)
 
 
 def folded_dataset(folder: Path, pairs, names=NAMES, channel="t1", run=None) -> Path:

@@ -15,7 +15,7 @@ NEW = 6
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """New people, then a copy of training person 2 under each disguise, then copies of a label and of an image alone."""
+    """New people, a copy of training person 2 under each disguise, and copies of a label and of an image alone."""
     copied = label_of(2, 3)
     copies = [hidden(copied, image_of(copied, 1), name, seed) for seed, name in enumerate(KINDS)]
     others = [new_person(number) for number in range(NEW, NEW + 2)]
