@@ -1,4 +1,4 @@
-"""The goal of the audit on real scans: planted copies are found under every promised disguise, new people are let be."""
+"""The goal of the audit on real scans: planted copies are found under every disguise, new people are let be."""
 
 import json
 
