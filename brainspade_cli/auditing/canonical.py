@@ -43,7 +43,8 @@ def middle(brain: NDArray[np.bool_]) -> tuple[int, int]:
     """Where a brain (X, Y) has its middle, in whole pixels; that of the frame where there is no brain."""
     if not brain.any():
         return brain.shape[0] // 2, brain.shape[1] // 2
-    x, y = (round(float(places.mean())) for places in np.nonzero(brain))
+    # Halves go up, not to the even number: a brain that moves by a pixel has its middle moved by a pixel.
+    x, y = (math.floor(float(places.mean()) + 0.5) for places in np.nonzero(brain))
     return x, y
 
 

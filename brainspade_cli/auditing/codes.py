@@ -88,8 +88,8 @@ def code_judges(tensors: Mapping[str, Tensor], kinds: Sequence[str], path: Path)
 
     Raises WeightsError where these are not what they should be.
     """
-    descriptors = Descriptors(ANGLES)
     codes = {name: _unpacked(tensors, name, path) for name in (LABELS, IMAGES) if f"{name}.codes" in tensors}
+    descriptors = Descriptors(ANGLES)
     part = {kind: LABELS if kind == LABELS else IMAGES for kind in kinds}
     return {kind: CodeJudge(kind, codes[name], descriptors) for kind, name in part.items() if name in codes}
 
