@@ -23,9 +23,8 @@ import torch.nn.functional as F
 from disguises import DISGUISES, PROMISED, disguised_label, draw
 from torch import Tensor
 
-from brainspade_cli.auditing.calibration import threshold
 from brainspade_cli.auditing.canonical import rough
-from brainspade_cli.auditing.codes import ANGLES, EVERY, code_directions, code_signs
+from brainspade_cli.auditing.codes import ANGLES, EVERY, code_directions, code_signs, code_threshold
 from brainspade_cli.auditing.cuts import LABELS, RealSlices, cut_label
 from brainspade_cli.auditing.descriptors import Descriptors
 from brainspade_cli.auditing.matching import NO_MATCH
@@ -60,7 +59,7 @@ def main(folder: Path, numbers: Sequence[int]) -> None:
         directions = code_directions(described, number, rng)
         signs = code_signs(described, directions)
         strangers = _best(moved, directions, signs).masked_fill(people[asked][:, None] == people[None], NO_MATCH)
-        limit = threshold(strangers.amax(1).double().numpy())
+        limit = code_threshold(strangers.amax(1).double().numpy())
         found = [float((_best(part, directions, signs).amax(1) > limit).float().mean()) for part in copies]
         decoded = [_decoded(known, seen, test) for known in (signs, _with_neighbours(signs, people))]
         print(f"{number:>5} {found[0]:>8.1%}{found[1]:>8.1%} {decoded[0]:>8.2f}{decoded[1]:>8.2f} {others:>8.2f}")
