@@ -27,9 +27,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
-from brainspade_cli.auditing.calibration import threshold
+from brainspade_cli.auditing.calibration import ONE_IN, threshold
 from brainspade_cli.auditing.cuts import LABELS, RealSlices
 from brainspade_cli.auditing.descriptors import SIZE, Descriptors
 from brainspade_cli.auditing.matching import NO_MATCH
@@ -204,16 +205,17 @@ def _unpacked(tensors: Mapping[str, Tensor], name: str, path: Path) -> TrainingC
     bits: NDArray[np.uint8] = np.unpackbits(codes.numpy(), axis=1)
     signs = torch.from_numpy(np.where(bits > 0, np.float32(1), np.float32(-1)) / np.float32(SIGNS**0.5))
     scores = (between.double().numpy(), newcomers.double().numpy())
-    return TrainingCodes(
-        signs, directions, Yardstick(code_threshold(scores[0]), *scores, Crowd(*people.tolist()), None)
-    )
+    limit = code_threshold(scores[0], len(signs))
+    return TrainingCodes(signs, directions, Yardstick(limit, *scores, Crowd(*people.tolist()), None))
 
 
-def code_threshold(scores: NDArray[np.float64]) -> float:
-    """The agreement with codes above which a slice counts as a copy, from agreements (n,) between different people.
+def code_threshold(scores: NDArray[np.float64], codes: int, signs: int = SIGNS) -> float:
+    """The agreement with some of so many codes above which a slice counts as a copy.
 
-    The best of many counts of signs has a longer tail than a normal one, so the threshold lies further out than that of
-    folds: `_REACH` times as far from the middle as the point that 19 slices in 20 keep below.
+    From agreements (n,) between different people, as for folds, but further out, for the best of many counts of signs
+    has a longer tail than a normal one; and never below what signs without any meaning reach in one slice in `ONE_IN`.
     """
     middle, upper = np.arctanh(np.quantile(scores.clip(-0.99, 0.99), (0.5, 0.95)))
-    return max(threshold(scores), float(np.tanh(middle + _REACH * (upper - middle))))
+    tail = float(np.tanh(middle + _REACH * (upper - middle)))
+    tries = ONE_IN * codes * 4 * len(ANGLES)
+    return max(threshold(scores), tail, float(stats.norm.isf(1 / tries)) / signs**0.5)

@@ -59,7 +59,7 @@ def main(folder: Path, numbers: Sequence[int]) -> None:
         directions = code_directions(described, number, rng)
         signs = code_signs(described, directions)
         strangers = _best(moved, directions, signs).masked_fill(people[asked][:, None] == people[None], NO_MATCH)
-        limit = code_threshold(strangers.amax(1).double().numpy())
+        limit = code_threshold(strangers.amax(1).double().numpy(), len(signs), number)
         found = [float((_best(part, directions, signs).amax(1) > limit).float().mean()) for part in copies]
         decoded = [_decoded(known, seen, test) for known in (signs, _with_neighbours(signs, people))]
         print(f"{number:>5} {found[0]:>8.1%}{found[1]:>8.1%} {decoded[0]:>8.2f}{decoded[1]:>8.2f} {others:>8.2f}")
