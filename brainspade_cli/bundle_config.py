@@ -34,7 +34,10 @@ MADE_BY = {
     "style_encoder": "brainspade train-images SLICES --out WEIGHTS",
     "spade_generator": "brainspade train-images SLICES --out WEIGHTS",
     "style_bank": "brainspade train-images SLICES --out WEIGHTS",
+    "training_codes": "brainspade weights codes SLICES --out WEIGHTS",
 }
+# Codes of the training slices to audit by (`auditing.codes`): a bundle is whole without them.
+TRAINING_CODES = "training_codes"
 TENSOR_FILES: tuple[str, ...] = tuple(f"{name}.safetensors" for name in MADE_BY)
 
 

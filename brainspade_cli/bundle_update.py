@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from brainspade_cli.anatomy import NAMES
-from brainspade_cli.bundle_config import CONFIG_FILE, FORMAT, MADE_BY, BundleConfig, NetworkConfigs
+from brainspade_cli.bundle_config import CONFIG_FILE, FORMAT, MADE_BY, TRAINING_CODES, BundleConfig, NetworkConfigs
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import remove_partials, replacing, sha256, write_json
 from brainspade_cli.presets import preset
@@ -23,10 +23,11 @@ from brainspade_cli.weights import Bundle, read_config
 
 # safetensors makes files that their owner alone can read.
 READABLE = 0o644
-# Weights that are worth nothing beside other weights of the network that they were trained with.
+# Weights that are worth nothing beside other weights of the network that they were trained with; codes of training
+# slices with them, for other weights may have been trained on other people.
 _BOUND_TO = {
-    "label_autoencoder": ("denoiser_healthy", "denoiser_tumour"),
-    "style_encoder": ("spade_generator", "style_bank"),
+    "label_autoencoder": ("denoiser_healthy", "denoiser_tumour", TRAINING_CODES),
+    "style_encoder": ("spade_generator", "style_bank", TRAINING_CODES),
 }
 
 
@@ -45,10 +46,10 @@ def create_or_update_bundle(
     tensors are stored in half precision where that costs them nothing but rounding.
 
     A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder or
-    encoder weights arrive, those that do not arrive with them leave the bundle. The tensor files are on disk before
-    config.json, so an interruption leaves files that config.json does not vouch for, never a bundle that looks right
-    and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a configuration that
-    `BundleConfig.from_json` refuses.
+    encoder weights arrive, those that do not arrive with them leave the bundle, and so do codes of training slices. The
+    tensor files are on disk before config.json, so an interruption leaves files that config.json does not vouch for,
+    never a bundle that looks right and is not. Raises WeightsError for tensors that are not finite, for unknown names
+    and for a configuration that `BundleConfig.from_json` refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):

@@ -35,7 +35,7 @@ from brainspade_cli.cli_options import (
 )
 from brainspade_cli.cli_weights import weights_app
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import BrainspadeError, InputError, PeerError
+from brainspade_cli.errors import BrainspadeError, CheckFailed, InputError, PeerError
 from brainspade_cli.stopping import TERMINATED, sigterm_interrupts
 
 INTERRUPTED = 130
@@ -45,7 +45,7 @@ TRAININGS = ("train-labels", "train-images")
 KEPT = "what is finished is kept, and the same command goes on from where it was"
 KEPT_OF = {
     **dict.fromkeys(TRAININGS, "the last checkpoint is kept, and the same command goes on from it with --resume"),
-    **dict.fromkeys(("evaluate", "weights"), "nothing is lost, and the same command starts over"),
+    **dict.fromkeys(("evaluate", "audit", "preview", "weights"), "nothing is lost, and the same command starts over"),
 }
 
 app = typer.Typer(
@@ -353,6 +353,36 @@ def preview(
     reporter = Reporter(quiet=quiet, as_json=as_json)
     summary = make_report(dataset, tuple(style or ()), out, reporter)
     reporter.result(f"Open {summary['report']} in a browser.", summary)
+
+
+@app.command()
+def audit(
+    dataset: Annotated[Path, typer.Argument(help="A dataset made by `brainspade sample` or `export-nnunet`.")],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="The slice set that the weights were trained on. Default: the codes that weights carry."),
+    ] = None,
+    weights: Weights = None,
+    revision: Revision = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Look for copies: does a label or an image repeat a slice of a training person, however turned or recoloured?
+
+    Ends with exit code 3 where it does; the pairs are shown side by side in brainspade/audit/ in the dataset.
+
+    Example:  [bold]brainspade audit Dataset501_brainspade --against slices/[/bold]
+    """
+    from brainspade_cli.auditing.audit import AuditRequest
+    from brainspade_cli.auditing.audit import audit as run
+    from brainspade_cli.auditing.report_text import report_text
+
+    reporter = Reporter(quiet=quiet, as_json=as_json)
+    report = run(AuditRequest(dataset, against, weights, revision, offline), reporter)
+    reporter.result(report_text(report), report)
+    if report["verdict"] == "copies":
+        raise CheckFailed(f"slices of {dataset} repeat people of the training set; {report['file']} says which.")
 
 
 def _sampled(summary: dict[str, Any]) -> str:

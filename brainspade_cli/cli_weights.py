@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brainspade_cli.cli_options import HELP, Json, Offline, Revision, Weights
+from brainspade_cli.cli_options import HELP, Json, Offline, Out, Quiet, Revision, Seed, SliceFolder, Weights
 from brainspade_cli.console import Reporter
 
 weights_app = typer.Typer(
@@ -69,6 +69,33 @@ def weights_push(
 
     commit = push(folder, name, private=private, message=message)
     Reporter(as_json=as_json).result(f"Pushed to {commit}", {"weights": name, "commit": commit})
+
+
+@weights_app.command("codes")
+def weights_codes(
+    slices: SliceFolder,
+    out: Out,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Put codes of the training slices into a bundle: `brainspade audit` can then do without the slice set.
+
+    A code is 128 signs, which do not give the slice back; but whoever has a slice of a person can then tell whether
+    the person was trained on.
+
+    Example:  [bold]brainspade weights codes slices/ --out my-weights/[/bold]
+    """
+    from brainspade_cli.auditing.weights_codes import add_training_codes
+
+    reporter = Reporter(quiet=quiet, as_json=as_json)
+    summary = add_training_codes(out, slices, reporter, seed)
+    counts = ", ".join(f"{count} of {kind}" for kind, count in summary["codes"].items())
+    reporter.result(
+        f"{out} carries codes: {counts} ({summary['bytes'] / 1000:.0f} kB). Next:\n"
+        f"brainspade audit DATASET --weights {out}",
+        summary,
+    )
 
 
 @weights_app.command("list")

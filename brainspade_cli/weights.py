@@ -3,6 +3,7 @@
     FOLDER/config.json                     written last: a file that it does not list is not part of the bundle
     FOLDER/label_autoencoder.safetensors   denoiser_healthy, denoiser_tumour, style_encoder, spade_generator likewise
     FOLDER/style_bank.safetensors          "<modality>.mean" and "<modality>.log_variance", each (styles, style_dim)
+    FOLDER/training_codes.safetensors      not in every bundle: codes of the training slices to audit by
     FOLDER/README.md                       the model card
 
 A bundle under training lacks some of these; it opens, and says which training makes what is asked for. The default that
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from brainspade_cli.bundle_config import (
     CONFIG_FILE,
     MADE_BY,
+    TRAINING_CODES,
     BundleConfig,
     ConditionTable,
     LatentStatistics,
@@ -97,7 +99,7 @@ class Bundle:
         Raises WeightsError where it is absent or damaged, and where its tensors are not those of the network that
         config.json describes.
         """
-        tensors = self._tensors(name)
+        tensors = self.tensors(name)
         path = self.folder / f"{name}.safetensors"
         try:
             # Without memory first, for the sizes in a config.json may be any.
@@ -114,7 +116,7 @@ class Bundle:
 
     def style_bank(self, modality: str) -> StyleBank:
         """Banked styles of a modality; raises WeightsError where there are none, naming those there are."""
-        tensors = self._tensors("style_bank")
+        tensors = self.tensors("style_bank")
         if modality not in self.config.style_bank:
             known = ", ".join(f"@{name}" for name in self.config.style_bank)
             raise WeightsError(
@@ -143,8 +145,8 @@ class Bundle:
         command = MADE_BY.get(maker, MADE_BY["label_autoencoder"]).replace("WEIGHTS", str(self.folder))
         return WeightsError(f"The weights {self.source} have no {what}; train it with `{command}`.")
 
-    def _tensors(self, name: str) -> dict[str, Tensor]:
-        """Tensors of one file, floating ones as float32, after its hash was found right."""
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Tensors of one file, floating ones as float32, after its hash was found right; raises WeightsError."""
         if not self.has(name):
             raise self._missing(name, name)
         path = self.folder / f"{name}.safetensors"
@@ -226,7 +228,8 @@ def read_config(folder: Path, where: str | None = None) -> BundleConfig:
 def weights_info(bundle: Bundle) -> dict[str, Any]:
     """Sum a bundle up for `brainspade weights info`; `parameters` counts the floating values of each file."""
     config = bundle.config
-    values = {name: _floating_values(bundle, name) for name in MADE_BY if bundle.has(name)}
+    parts = [name for name in MADE_BY if name != TRAINING_CODES]
+    values = {name: _floating_values(bundle, name) for name in parts if bundle.has(name)}
     return {
         "name": config.name,
         "source": bundle.source,
@@ -234,7 +237,8 @@ def weights_info(bundle: Bundle) -> dict[str, Any]:
         "folder": str(bundle.folder),
         "preset": config.preset,
         "parameters": values,
-        "missing": [name for name in MADE_BY if not bundle.has(name)],
+        "missing": [name for name in parts if not bundle.has(name)],
+        "training_codes": bundle.has(TRAINING_CODES),
         "bytes": sum((bundle.folder / file).stat().st_size for file in config.sha256),
         "modalities": list(config.modalities),
         "datasets": list(config.datasets),

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from brainspade_cli.bundle_config import TENSOR_FILES
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, ScanError
 from brainspade_cli.files import sha256
@@ -192,7 +191,7 @@ def _from_bank(bundle: Bundle, argument: StyleArgument) -> StyleSource:
     return StyleSource(
         channel=argument.channel,
         name=f"@{argument.bank}",
-        sha256=bundle.config.sha256[TENSOR_FILES[-1]],
+        sha256=bundle.config.sha256["style_bank.safetensors"],
         subject=argument.subject,
         mean=bank.mean,
         log_variance=bank.log_variance,

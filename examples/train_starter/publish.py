@@ -1,14 +1,18 @@
 """Copy a trained bundle into the package's weights/ folder, with its name and terms in config.json.
 
-python examples/train_starter/publish.py WORK/weights weights/
+python examples/train_starter/publish.py WORK/weights weights/ WORK/slices
+
+With the slice set, the bundle gets codes of the training slices, so that datasets can be audited without it.
 """
 
 import shutil
 import sys
 from pathlib import Path
 
+from brainspade_cli.auditing.weights_codes import add_training_codes
 from brainspade_cli.bundle_config import CONFIG_FILE
 from brainspade_cli.bundle_update import create_or_update_bundle
+from brainspade_cli.console import Reporter
 from brainspade_cli.files import replacing
 
 NAME = "brainspade-starter"
@@ -18,8 +22,10 @@ TERMS = (
 )
 
 
-def main(trained: Path, target: Path) -> None:
+def main(trained: Path, target: Path, slices: Path | None = None) -> None:
     """Name the bundle in `trained` and copy its own files, and nothing of its training, to `target`."""
+    if slices is not None:
+        add_training_codes(trained, slices, Reporter())
     bundle = create_or_update_bundle(trained, config_updates={"name": NAME, "licence": TERMS}, networks={})
     target.mkdir(parents=True, exist_ok=True)
     for file in (*bundle.config.sha256, CONFIG_FILE):
@@ -28,4 +34,4 @@ def main(trained: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:4]))

@@ -227,7 +227,7 @@ def _folder(material: Material, folder: Path, rng: Rng) -> Case:
 
 
 def _weights(material: Material, folder: Path, rng: Rng) -> Case:
-    from brainspade_cli.bundle_config import MADE_BY
+    from brainspade_cli.bundle_config import MADE_BY, TRAINING_CODES
     from brainspade_cli.files import sha256
     from brainspade_cli.weights import weights_info
 
@@ -235,7 +235,8 @@ def _weights(material: Material, folder: Path, rng: Rng) -> Case:
     _linked(material.folder / "bundle", bundle)
     config = bundle / "config.json"
     content = json.loads(config.read_text())
-    name = mutations.pick(rng, sorted(MADE_BY))
+    parts = sorted(set(MADE_BY) - {TRAINING_CODES})
+    name = mutations.pick(rng, parts)
     if rng.random() < 0.5:
         what, text = mutations.mutated_json(content, rng)
         _replace(config, text)
@@ -255,7 +256,7 @@ def _weights(material: Material, folder: Path, rng: Rng) -> Case:
     def run() -> None:
         opened = open_bundle(str(bundle))
         weights_info(opened)
-        for part in MADE_BY:
+        for part in parts:
             if part == "style_bank":
                 opened.style_bank("t2")
             else:

@@ -1,0 +1,1 @@
+"""Stations after `sample`: does a dataset repeat people of the training set?"""

@@ -1,0 +1,51 @@
+"""Codes of the training slices in a weights bundle: put in by whoever trained it, read for an audit without slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from brainspade_cli.auditing.codes import CodeJudge, code_judges, make_codes
+from brainspade_cli.auditing.cuts import RealSlices
+from brainspade_cli.bundle_config import TRAINING_CODES
+from brainspade_cli.bundle_update import create_or_update_bundle
+from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError, WeightsError
+from brainspade_cli.slices import open_slice_set
+from brainspade_cli.weights import Bundle, read_config
+
+
+def add_training_codes(weights: Path, slices: Path, reporter: Reporter, seed: int = 0) -> dict[str, Any]:
+    """Put codes of a slice set's training people into a bundle; says how many slices of each kind, as JSON data.
+
+    Raises InputError for a slice set of other people than the bundle was trained on, and its kin.
+    """
+    known = set(read_config(weights).people.train)
+    opened = open_slice_set(slices)
+    people = set(opened.people("train"))
+    if people != known:
+        strange = sorted(people ^ known)
+        raise InputError(
+            f"{slices} trains on {len(people)} people and {weights} was trained on {len(known)}, and not all are the "
+            f"same ({', '.join(strange[:3])}); name the slice set of the training."
+        )
+    tensors = make_codes(RealSlices(opened), seed, reporter)
+    bundle = create_or_update_bundle(weights, config_updates={}, networks={TRAINING_CODES: tensors})
+    counts = {key.partition(".")[0]: len(part) for key, part in tensors.items() if key.endswith(".codes")}
+    size = (bundle.folder / f"{TRAINING_CODES}.safetensors").stat().st_size
+    return {"weights": str(weights), "codes": counts, "bytes": size}
+
+
+def weights_judges(bundle: Bundle, kinds: Sequence[str]) -> dict[str, CodeJudge]:
+    """Judges of what a bundle carries codes for; raises WeightsError where it carries none for any of the kinds."""
+    if not bundle.has(TRAINING_CODES):
+        raise WeightsError(
+            f"The weights {bundle.source} carry no codes of their training slices; give the slice set that they were "
+            "trained on with --against, or add codes with `brainspade weights codes SLICES --out WEIGHTS`."
+        )
+    path = bundle.folder / f"{TRAINING_CODES}.safetensors"
+    judges = code_judges(bundle.tensors(TRAINING_CODES), kinds, path)
+    if not judges:
+        raise WeightsError(f"{path} has no codes of {' or '.join(kinds)}; give the slice set with --against.")
+    return judges
