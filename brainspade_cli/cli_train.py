@@ -1,0 +1,130 @@
+"""The commands that make weights: prepare, train-labels, train-images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brainspade_cli.cli_options import (
+    Device,
+    Json,
+    Out,
+    Precision,
+    PresetName,
+    Quiet,
+    Resume,
+    Seed,
+    SliceFolder,
+    StartFrom,
+)
+from brainspade_cli.console import Reporter
+
+
+def prepare(
+    scans: Annotated[Path, typer.Argument(help="A BIDS-like folder, or a TSV: subject, dataset, and a path per file.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the slice set to make or to complete.")],
+    register: Annotated[bool, typer.Option(help="Align to MNI152 with ANTs; without, centre the brains.")] = True,
+    held_out: Annotated[
+        list[str] | None, typer.Option(help="A person to keep out of every training; give it once per person.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(envvar="BRAINSPADE_JOBS", min=1, help="Scans at a time (3 GB each).")] = 1,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Turn scans and label maps into a slice set to train on.
+
+    Example:  [bold]brainspade prepare scans/ slices/ --held-out sub-07[/bold]
+    """
+    from brainspade_cli.preparing.prepare import prepare as run
+
+    reporter = Reporter(quiet=quiet, as_json=as_json)
+    summary = run(scans, out, register=register, held_out=held_out or (), jobs=jobs, reporter=reporter)
+    kinds = ("labelled", "style only", "unchanged", "refused")
+    counts = ", ".join(f"{summary[kind]} {kind}" for kind in kinds if kind in summary)
+    reporter.result(
+        f"{summary['scans']} scans: {counts}. Look at {out}/contact-sheet-01.png, then:\n"
+        f"brainspade train-labels {out} --out weights/",
+        summary,
+    )
+
+
+def train_labels(
+    slices: SliceFolder,
+    out: Out,
+    preset: PresetName = "starter",
+    population: Annotated[str, typer.Option(metavar="healthy|tumour|both", help="Which denoisers to train.")] = "both",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each denoiser, in place of the preset's.")] = None,
+    start_from: StartFrom = None,
+    resume: Resume = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train the label generator: the autoencoder of PV maps and the denoisers of its latents.
+
+    Example:  [bold]brainspade train-labels slices/ --out weights/ --preset starter[/bold]
+    """
+    from brainspade_cli.presets import preset as named
+    from brainspade_cli.training.labels import train_labels as run
+
+    reporter = Reporter(quiet=quiet, as_json=as_json)
+    summary = run(
+        slices,
+        out,
+        named(preset),
+        population=population,
+        steps=steps,
+        resume=resume,
+        seed=seed,
+        device=device,
+        precision=precision,
+        reporter=reporter,
+        start_from=start_from,
+    )
+    reporter.result(f"Label networks are in {out}. Next:\nbrainspade train-images {slices} --out {out}", summary)
+
+
+def train_images(
+    slices: SliceFolder,
+    out: Out,
+    preset: PresetName = "starter",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the generator, in place of the preset's.")] = None,
+    perceptual: Annotated[
+        str, typer.Option(metavar="auto|vgg19|efficientnet-lite0|self", help="Network behind the perceptual loss.")
+    ] = "auto",
+    start_from: StartFrom = None,
+    resume: Resume = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train the image generator: modality and dataset discriminator, style encoder and SPADE decoder.
+
+    Example:  [bold]brainspade train-images slices/ --out weights/ --preset starter[/bold]
+    """
+    from brainspade_cli.presets import preset as named
+    from brainspade_cli.training.images import train_images as run
+
+    reporter = Reporter(quiet=quiet, as_json=as_json)
+    summary = run(
+        slices,
+        out,
+        named(preset),
+        steps=steps,
+        resume=resume,
+        seed=seed,
+        device=device,
+        precision=precision,
+        reporter=reporter,
+        start_from=start_from,
+        perceptual=perceptual,
+    )
+    reporter.result(
+        f"Image networks are in {out}. Next:\nbrainspade sample --style flair.nii.gz --n 200 --weights {out}", summary
+    )
