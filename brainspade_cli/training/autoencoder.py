@@ -19,13 +19,14 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainspade_cli.files import disk_errors
 from brainspade_cli.networks.discriminators import LabelPatchDiscriminator
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
 from brainspade_cli.training.batches import LabelTable
-from brainspade_cli.training.checkpoints import TrainingState, has_checkpoint, newest_checkpoint, save_checkpoint
+from brainspade_cli.training.checkpoints import TrainingState, newest_checkpoint, save_checkpoint
 from brainspade_cli.training.loop import Batch, Stage, Update
 from brainspade_cli.training.map_batches import draw_maps, load_maps, reconstructions, shown_maps
 from brainspade_cli.training.perceptual import PerceptualLoss, maps_as_images
@@ -85,11 +86,10 @@ def train_autoencoder(run: Run, table: LabelTable, perceptual: PerceptualLoss | 
 def _take_over(run: Run, stage: Stage) -> None:
     """Leave the checkpoint of a finished stage with the networks as they are, unless the stage has one already."""
     folder = run.folder(NAME)
-    run.machine.wait()
-    if run.machine.is_main and not has_checkpoint(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(folder, TrainingState(stage.modules, {}, {}), stage.steps, stage.settings)
-    run.machine.wait()
+    with disk_errors(folder, "go on with --resume"), run.machine.alone(folder):
+        if run.machine.is_main and newest_checkpoint(folder) is None:
+            save_checkpoint(folder, TrainingState(stage.modules, {}, {}), stage.steps, stage.settings)
+        run.machine.wait()
 
 
 def finished_autoencoder(run: Run) -> dict[str, Any] | None:

@@ -45,6 +45,11 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.scans)
 
+    def people(self) -> Tensor:
+        """For each row (rows,) the number of the person whose slice it is."""
+        numbers = {person: number for number, person in enumerate(sorted({scan.person for scan in self.records}))}
+        return torch.tensor([numbers[scan.person] for scan in self.records])[torch.from_numpy(self.scans)]
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Rows (count,) of a batch: for each a group by its weight, then a row of it uniformly."""
         return draw_rows(self.groups, count, generator)

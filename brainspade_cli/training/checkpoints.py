@@ -161,6 +161,9 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, dic
     wanted = _plain(settings)
     # A setting that the checkpoint does not record cannot be held against it.
     names = sorted(key for key, value in head["settings"].items() if key not in wanted or wanted[key] != value)
+    if "start" in wanted and "start" not in head["settings"]:
+        # But it would record weights that it had started from.
+        names.append("start")
     if names:
         raise InputError(
             f"{path} was trained with other settings ({', '.join(names)}); resume with the same preset, slice set, "

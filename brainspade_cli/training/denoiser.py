@@ -68,7 +68,7 @@ def train_denoiser(
     mean = torch.tensor(statistics.mean)[:, None, None]
     std = torch.tensor(statistics.std)[:, None, None]
     if network.has_atlas:
-        network.atlas.copy_(latent_atlas(store, mean, std))
+        network.atlas.copy_(latent_atlas(store, table.people(), mean, std))
     shape = store.mean.shape[2:]
 
     def draw(generator: torch.Generator) -> Plan:

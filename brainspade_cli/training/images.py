@@ -59,8 +59,9 @@ def train_images(
         precision=precision,
         reporter=reporter,
         start_from=start_from,
-        parts={"style_encoder": "style_encoder", "spade_generator": "generator"},
+        parts=("style_encoder", "spade_generator"),
     )
+    preset = run.preset
     table = image_table(run.slice_set)
     if not table.labelled:
         raise SliceSetError(f"{slices} has no training scan with both an image and labels; prepare some.")

@@ -69,8 +69,9 @@ def train_labels(
         precision=precision,
         reporter=reporter,
         start_from=start_from,
-        parts={"label_autoencoder": "autoencoder", **{f"denoiser_{name}": "denoiser" for name in chosen}},
+        parts=("label_autoencoder", *(f"denoiser_{name}" for name in chosen)),
     )
+    preset = run.preset
     fraction = preset.labels.tumour_fraction
     everything = label_table_of_all(run.slice_set, fraction)
     tables = {name: label_table(run.slice_set, name, fraction) for name in chosen}
@@ -112,7 +113,10 @@ def train_labels(
         )
     return {
         "out": str(out),
-        "stages": {AUTOENCODER: finished["step"], **{stage_name(name): count for name in chosen}},
+        "stages": {
+            **{stage: entry["steps"] for stage, entry in trained.items()},
+            **{stage_name(name): count for name in chosen},
+        },
         "slices": len(everything),
     }
 

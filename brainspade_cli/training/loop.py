@@ -252,8 +252,13 @@ def _share(plan: Plan, machine: Machine) -> Plan:
 
 
 def _statistics(modules: Mapping[str, nn.Module]) -> list[Tensor]:
-    """Buffers that each process fills from its own share of the data, such as the running means of batch norm."""
-    return [buffer for module in modules.values() for buffer in module.buffers() if buffer.is_floating_point()]
+    """Buffers that each process fills from its own share of the data: the running statistics of batch norm."""
+    return [
+        buffer
+        for module in modules.values()
+        for name, buffer in module.named_buffers()
+        if name.rpartition(".")[2].startswith("running_")
+    ]
 
 
 def _optimiser(stage: Stage, update: Update) -> optim.Optimizer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,16 +101,16 @@ def open_run(
     precision: str,
     reporter: Reporter,
     start_from: str | None = None,
-    parts: Mapping[str, str] | None = None,
+    parts: Sequence[str] = (),
 ) -> Run:
     """Check that `stages` can be trained on `slices` into `out`, and open the machine.
 
-    `start_from` are weights to start from (a folder, a Hub name, or "default"); `parts` the networks that these stages
-    take from them, each with the name of its entry in the bundle's configuration.
+    `start_from` are weights to start from (a folder, a Hub name, or "default"), which must have the networks `parts`.
+    The run's preset then has the sizes and the noise schedule of these weights in place of its own.
 
     Raises InputError where `out` already holds one of the stages and `resume` was not asked for, or holds them finished
-    with nothing to resume from, and where the weights to start from have networks of other sizes than the preset's;
-    SliceSetError where a person would be in the training set here and held out there.
+    with nothing to resume from; SliceSetError where a person would be in the training set here and held out there;
+    WeightsError where the weights to start from lack a part.
     """
     slice_set = open_slice_set(slices)
     config = _config(out)
@@ -119,7 +119,9 @@ def open_run(
     start = None if start_from is None else open_bundle(None if start_from == DEFAULT else start_from)
     if start is not None:
         _check_people(slice_set, start.config.people, start.source)
-        _check_sizes(start, preset, parts or {})
+        start.require(*parts)
+        networks = start.config.networks
+        preset = replace(preset, **{entry.name: getattr(networks, entry.name) for entry in fields(networks)})
     begun = [name for name in stages if has_checkpoint(out / "training" / name)]
     if begun and not resume:
         raise InputError(
@@ -146,17 +148,6 @@ def _config(out: Path) -> BundleConfig | None:
 def _together(*groups: Iterable[str]) -> tuple[str, ...]:
     """Every name that is in one of the groups, once, in order."""
     return tuple(sorted(set().union(*groups)))
-
-
-def _check_sizes(start: Bundle, preset: Preset, parts: Mapping[str, str]) -> None:
-    """Raise InputError where a network to start from is missing, or is not of the preset's sizes."""
-    for part, entry in parts.items():
-        start.require(part)
-        if getattr(start.config.networks, entry) != getattr(preset, entry):
-            raise InputError(
-                f"The {part} of the weights {start.source} is not of the sizes of the preset '{preset.name}'; start "
-                f"from weights of this preset, or choose the one that they were trained with ({start.config.preset})."
-            )
 
 
 def _check_people(slice_set: SliceSet, people: People, out: str) -> None:

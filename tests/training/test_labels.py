@@ -18,7 +18,7 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import ScanRecord, open_slice_set
-from brainspade_cli.training import labels, map_batches
+from brainspade_cli.training import atlas, labels, map_batches
 from brainspade_cli.training.batches import label_table
 from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.deform import warp_maps
@@ -251,7 +251,10 @@ def test_a_decoder_is_trained_further_and_its_latents_stay(trained: Path, slice_
     assert again.sha256["label_autoencoder.safetensors"] == further.config.sha256["label_autoencoder.safetensors"]
 
 
-def test_the_bundle_carries_each_denoisers_own_atlas(slice_folder: Path, tmp_path: Path) -> None:
+def test_the_bundle_carries_each_denoisers_own_atlas(
+    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atlas, "FEWEST_PEOPLE", 3)
     shown = replace(QUICK, denoiser=replace(QUICK.denoiser, atlas=True))
     run(slice_folder, tmp_path, shown, "both")
     bundle = open_bundle(str(tmp_path))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import InputError, SliceSetError
+from brainspade_cli.errors import InputError, SliceSetError, WeightsError
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.training.images import train_images
 from brainspade_cli.training.labels import train_labels
@@ -95,15 +95,35 @@ def test_nobody_whom_the_weights_saw_may_be_held_out_now(
 
 
 @pytest.mark.parametrize("kind", ["labels", "images"])
-def test_weights_of_other_sizes_are_refused(kind: str, first: Path, slice_folder: Path, tmp_path: Path) -> None:
-    wider = replace(
+def test_sizes_and_schedule_are_those_of_the_weights(
+    kind: str, first: Path, slice_folder: Path, tmp_path: Path
+) -> None:
+    other = replace(
         QUICK,
         denoiser=replace(QUICK.denoiser, channels=(24, 24)),
+        schedule=replace(QUICK.schedule, prediction="velocity"),
         generator=replace(QUICK.generator, hidden=(8, 8, 8, 8)),
     )
-    with pytest.raises(InputError, match=r"denoiser_healthy|spade_generator"):
-        run(kind, slice_folder, tmp_path / "second", wider, start_from=str(first))
+    run(kind, slice_folder, tmp_path / "second", other, start_from=str(first))
+    assert open_bundle(str(tmp_path / "second")).config.networks == open_bundle(str(first)).config.networks
+
+
+def test_weights_without_what_is_to_start_from_are_refused(first: Path, slice_folder: Path, tmp_path: Path) -> None:
+    run("images", slice_folder, tmp_path / "painter")
+    with pytest.raises(WeightsError, match="label_autoencoder"):
+        run("labels", slice_folder, tmp_path / "second", start_from=str(tmp_path / "painter"))
     assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize("kind", ["labels", "images"])
+def test_a_training_of_its_own_does_not_go_on_from_others(
+    kind: str, first: Path, slice_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(first, tmp_path / "own")
+    before = open_bundle(str(tmp_path / "own")).config
+    with pytest.raises(InputError, match="start"):
+        run(kind, slice_folder, tmp_path / "own", steps=2, resume=True, start_from=str(first))
+    assert open_bundle(str(tmp_path / "own")).config == before
 
 
 def test_a_resumed_training_is_held_to_its_start(first: Path, slice_folder: Path, tmp_path: Path) -> None:
