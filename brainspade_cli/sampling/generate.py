@@ -23,8 +23,6 @@ from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.pool import StyleChoice, StylePool
 from brainspade_cli.weights import Bundle
 
-# Where at least half of a pixel is background, the image is background too.
-HALF = 128
 # What the networks paint as brain stays this far above the background's value.
 MARGIN = 0.01
 # An accelerator works on one block while a thread looks through the labels of another.
@@ -151,7 +149,7 @@ class Painter:
             raise WeightsError("These weights painted images that are not numbers; use other weights.")
         # A brain value must not look like background.
         brain = painted.clamp_min(BACKGROUND_VALUE + MARGIN)
-        outside = 255 * fractions[:, BACKGROUND] >= HALF - 0.5
+        outside = fractions.argmax(dim=1) == BACKGROUND
         images: NDArray[np.float32] = torch.where(outside, BACKGROUND_VALUE, brain).cpu().numpy()
         return images
 

@@ -94,7 +94,7 @@ def test_seeds_pairs_and_channels_differ(bundle: Bundle, reference: dict[int, Pa
 
 def test_where_the_label_is_mostly_background_so_is_the_image(bundle: Bundle) -> None:
     for pair in make(bundle, range(3), labels=EllipseLabels()).values():
-        outside = pair.draw.maps[BACKGROUND] >= 128
+        outside = pair.draw.label == BACKGROUND
         assert pair.images.dtype == np.float32
         assert pair.images.shape == (2, 192, 256)
         assert (pair.images[:, outside] == BACKGROUND_VALUE).all()

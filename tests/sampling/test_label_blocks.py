@@ -149,3 +149,18 @@ def test_a_bundle_without_the_denoiser_says_how_to_train_it(bundle: Bundle) -> N
     )
     with pytest.raises(WeightsError, match="train-labels"):
         GeneratedLabels(dataclasses.replace(bundle, config=config), PairPlan(tumour=True), CPU)
+
+
+def test_a_lesion_in_a_loose_piece_is_none(bundle: Bundle) -> None:
+    class Loose(Decoder):
+        def decode(self, latents: torch.Tensor) -> torch.Tensor:
+            self.calls.append(latents)
+            label = ellipse_label()
+            # Apart from the brain, and of fewer pixels than count as a part of it.
+            label[2:8, 2:8] = LESIONS[0]
+            return torch.from_numpy(one_hot_maps(label)[None].astype(np.float32)) / 16
+
+    draws = labels_with(bundle, Loose(), PairPlan(tumour=True, tumour_fraction=1.0, steps=1)).draw(block(0)[:1])
+    assert lesion_pixels(draws[0].label) == 0
+    assert "the lesion asked for is absent" in draws[0].problems
+    assert draws[0].attempts == MAX_ATTEMPTS
