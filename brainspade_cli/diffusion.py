@@ -83,7 +83,7 @@ def samplers() -> dict[str, Sampler]:
     solver = {"solver_order": 2, "final_sigmas_type": "zero", "timestep_spacing": "trailing"}
     unclipped = {"clip_sample": False, "timestep_spacing": "trailing"}
     rows = (
-        Sampler("dpm++", 20, False, DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", **solver}),
+        Sampler("dpm++", 14, False, DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", **solver}),
         Sampler("ddim", 80, False, DDIMScheduler, {"set_alpha_to_one": True, **unclipped}),
         Sampler("unipc", 20, False, UniPCMultistepScheduler, solver),
         Sampler("ancestral", 1000, True, DDPMScheduler, {"variance_type": "fixed_small", **unclipped}),
