@@ -40,7 +40,7 @@ def test_the_command_line_reads_the_command_back_as_it_was_meant(monkeypatch: py
     assert (request.save_pv, request.precision) == (True, "fp32")
 
 
-@given(fraction=st.floats(0, 1), guidance=st.floats(0, 100).filter(lambda value: value != 1))
+@given(fraction=st.floats(0, 1), guidance=st.floats(0, 20).filter(lambda value: value != 1))
 def test_numbers_are_said_to_the_last_bit(fraction: float, guidance: float) -> None:
     words = shlex.split(command(plan=replace(PLAN, tumour_fraction=fraction, guidance=guidance)))
     assert float(words[words.index("--tumour-fraction") + 1]) == fraction
