@@ -33,6 +33,7 @@ CHANNELS = len(LABELS)
 NAMES: tuple[str, ...] = tuple(label.name for label in LABELS)
 BACKGROUND, CSF, GM, WM, DEEP_GM, BRAINSTEM, TUMOUR, OEDEMA = range(CHANNELS)
 LESIONS: tuple[int, ...] = (TUMOUR, OEDEMA)
+LESION_NAMES: frozenset[str] = frozenset(NAMES[channel] for channel in LESIONS)
 MODALITIES: tuple[str, ...] = ("t1", "t1ce", "t2", "flair", "pd")
 
 

@@ -65,17 +65,20 @@ def preview(
     out: Annotated[
         Path | None, typer.Option(help="The report. Default: brainspade/report.html in the dataset.")
     ] = None,
+    with_pairs: Annotated[
+        bool, typer.Option("--with-pairs", help="Show what the audit flagged beside the patients' slices it repeats.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Make the pictures of a dataset: preview.png anew, and one HTML page to look through or to hand on.
+    """Make one HTML page of a dataset, to look through or to hand on, and preview.png where there is none.
 
     Example:  [bold]brainspade preview Dataset501_brainspade[/bold]
     """
     from brainspade_cli.reporting.report import make_report
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
-    summary = make_report(dataset, tuple(style or ()), out, reporter)
+    summary = make_report(dataset, tuple(style or ()), out, reporter, with_pairs=with_pairs)
     reporter.result(f"Open {summary['report']} in a browser.", summary)
 
 

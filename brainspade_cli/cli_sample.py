@@ -58,7 +58,11 @@ def sample(
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a style scan that is unlike all that the weights saw.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Refuse a style scan that is thick-sliced, cut, or unlike what the weights saw.",
+        ),
     ] = False,
     offline: Offline = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and make nothing.")] = False,

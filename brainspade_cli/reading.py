@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 # Parsed JSON takes up to 25 times the room of its text.
 MAX_JSON_BYTES = 64 * 2**20
@@ -58,14 +58,19 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Tables of a JSONL file, one a line; what is no table is left out, as a line that a kill cut short. OSError."""
     require_plain(path)
     with open(path, "rb") as file:
-        whole = True
-        while line := file.readline(MAX_LINE_BYTES):
-            begins, whole = whole, line.endswith(b"\n")
-            if not begins:
-                continue
-            try:
-                row = parse_json(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                yield row
+        yield from json_tables(file)
+
+
+def json_tables(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Tables of an open JSONL file from where it stands, as `json_lines` gives them."""
+    whole = True
+    while line := file.readline(MAX_LINE_BYTES):
+        begins, whole = whole, line.endswith(b"\n")
+        if not begins:
+            continue
+        try:
+            row = parse_json(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row

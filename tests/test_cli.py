@@ -22,6 +22,8 @@ COMMANDS = [
     ["sample"],
     ["export-nnunet"],
     ["evaluate"],
+    ["preview"],
+    ["audit"],
     ["weights"],
     ["weights", "info"],
     ["weights", "download"],
@@ -161,6 +163,17 @@ def test_other_bad_input_ends_with_one_sentence_and_2(run, weights, tmp_path, st
         assert (code, out) == (2, ""), (arguments, error)
         _sentence(error, word)
     assert (taken / "thesis.txt").read_text() == "mine"
+    assert not (tmp_path / "out").exists()
+
+
+def test_strict_refuses_thick_slices_by_name(run, weights, tmp_path):
+    thick = save(tmp_path / "thick_flair.nii.gz", t1_of(tissue_phantom((3.0, 3.0, 6.0))), (3.0, 3.0, 6.0))
+    sample = ("sample", "--style", thick, "--n", 1, "--out", tmp_path / "out", "--weights", weights)
+    code, out, error = run(*sample, "--strict", "--quiet")
+    assert (code, out) == (2, "")
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("error: --strict refuses")
+    assert "thick slices (6.0 mm)" in last
     assert not (tmp_path / "out").exists()
 
 

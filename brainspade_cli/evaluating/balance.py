@@ -6,10 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from brainspade_cli.anatomy import LESIONS, NAMES
+from brainspade_cli.anatomy import LESION_NAMES
+from brainspade_cli.checked import count
 from brainspade_cli.geometry import MIN_TUMOUR_PIXELS
-
-_LESION_NAMES = tuple(NAMES[channel] for channel in LESIONS)
 
 
 def balance(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -25,12 +24,12 @@ def balance(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         pairs += 1
         pixels = row.get("pixels")
         if isinstance(pixels, dict) and isinstance(row.get("lesion"), bool):
-            there = sum(_count(pixels.get(name)) for name in _LESION_NAMES) >= MIN_TUMOUR_PIXELS
+            there = sum(count(pixels.get(name)) or 0 for name in LESION_NAMES) >= MIN_TUMOUR_PIXELS
             known += 1
             asked += row["lesion"]
             made += there
             agreeing += there == row["lesion"]
-        redrawn += max(0, _count(row.get("attempts")) - 1)
+        redrawn += max(0, (count(row.get("attempts")) or 0) - 1)
         flagged += bool(row.get("problems"))
         for style in row["styles"] if isinstance(row.get("styles"), list) else ():
             if isinstance(style, dict):
@@ -44,12 +43,7 @@ def balance(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "redrawn": redrawn,
         "flagged": flagged,
         "styles": {
-            channel: {name: count / counts.total() for name, count in sorted(counts.items())}
+            channel: {name: times / counts.total() for name, times in sorted(counts.items())}
             for channel, counts in styles.items()
         },
     }
-
-
-def _count(value: Any) -> int:
-    """A number of a row; 0 where it has none, as rows of other hands may."""
-    return value if isinstance(value, int) else 0

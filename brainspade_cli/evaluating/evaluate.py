@@ -24,6 +24,7 @@ from brainspade_cli.evaluating.read_slice_set import POPULATIONS, SPLITS, real_s
 from brainspade_cli.evaluating.slice_source import SliceSource
 from brainspade_cli.files import sha256, write_json
 from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.reporting.verdicts import EVALUATION_FILE
 from brainspade_cli.sampling.run_folder import RUN_FILE, read_run
 from brainspade_cli.slices import open_slice_set
 from brainspade_cli.styles.scan import load_style
@@ -89,7 +90,7 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
         "balance": balance(rows),
         "notes": _notes(made, real, made_source, real_source, request),
     }
-    out = request.out or RawLayout(request.dataset, "").provenance / "evaluation.json"
+    out = request.out or RawLayout(request.dataset, "").provenance / EVALUATION_FILE
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, report)
     return {**report, "file": str(out)}

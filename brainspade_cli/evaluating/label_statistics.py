@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainspade_cli.anatomy import BACKGROUND, LESIONS, NAMES, TUMOUR
+from brainspade_cli.anatomy import BACKGROUND, LESION_NAMES, NAMES, TUMOUR
 from brainspade_cli.geometry import MIN_TUMOUR_PIXELS
 
 _DIAGONALS_TOO = np.ones((3, 3), bool)
-_LESION_NAMES = frozenset(NAMES[channel] for channel in LESIONS)
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def _lesion(
     ids: NDArray[Any], areas: NDArray[np.int64], middle: tuple[float, float], names: Sequence[str]
 ) -> tuple[float, float, float, float]:
     """Load, share of the core, and middle of the lesion from the brain's middle; NaN without one."""
-    members = [channel for channel, name in enumerate(names) if name in _LESION_NAMES]
+    members = [channel for channel, name in enumerate(names) if name in LESION_NAMES]
     size = int(areas[members].sum())
     if size < MIN_TUMOUR_PIXELS:
         return np.nan, np.nan, np.nan, np.nan

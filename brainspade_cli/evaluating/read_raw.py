@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainspade_cli.checked import number
 from brainspade_cli.errors import DatasetError
 from brainspade_cli.evaluating.slice_source import Slice, SliceSource, evenly
 from brainspade_cli.nnunet.dataset import IGNORE, RawCase, RawDataset, read_dataset
@@ -94,8 +95,7 @@ def _read(dataset: RawDataset, channels: tuple[str, ...], names: tuple[str, ...]
 
 def _height(row: _Row, stored: float, path: Path) -> float | None:
     if "position_mm" in row:
-        known = row["position_mm"]
-        return float(known) if isinstance(known, int | float) else None
+        return number(row["position_mm"])
     # A picture without a note of its height reads as 0, as does one that lies there.
     return None if path.name.endswith(PNG) and stored == 0 else stored
 

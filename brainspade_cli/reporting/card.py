@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from brainspade_cli.reporting.facts import DatasetFacts, RunFacts, unique
@@ -13,6 +14,11 @@ PAPER = (
 )
 # More style scans than these are counted, not named.
 MOST_STYLES = 20
+# What Markdown reads as more than text, but for what only HTML's entities hide.
+_MARKS = re.compile(r"[\\\[\]!*_#`~<>]")
+# A backtick and angle brackets in code, where no escape is known.
+_QUOTES = "'\u2039\u203a"
+_ENTITIES = (("|", "&#124;"), ("://", "&#58;//"), ("www.", "www&#46;"))
 
 
 def dataset_card(facts: DatasetFacts) -> str:
@@ -75,17 +81,14 @@ def _lines(facts: DatasetFacts) -> Iterator[str]:
         yield "The folder keeps no record of the run that made it."
     for run in facts.runs:
         yield from _run_lines(run)
-    yield (
-        "Each line of `brainspade/manifest*.jsonl` tells how one case was made. The styles' scans lent their contrast"
-        " alone; no pixel of them is in this dataset."
-    )
+    yield f"Each line of `brainspade/manifest*.jsonl` tells how one case was made.{_of_styles(facts)}"
     yield from ("", "## Terms", "")
     for text in terms(facts) or ("The weights state no terms; ask whoever gave you them.",):
         yield f"- Synthetic cases are under the terms of the weights that made them: {_plain(text)}"
     if facts.real:
         yield "- Real cases keep the terms of the dataset that they come from."
     yield from ("", "## Cite", "")
-    yield from (f"- {_plain(text)}" for text in citations(facts))
+    yield from (f"- {text if text == PAPER else _plain(text)}" for text in citations(facts))
     yield from (
         "",
         "## Limits",
@@ -105,19 +108,36 @@ def _run_lines(run: RunFacts) -> Iterator[str]:
     if run.weights:
         yield f"- weights: {_plain(run.weights)} ({_plain(run.source)}{_plain(revision)})"
     for name, digest in sorted(run.sha256.items()):
-        yield f"  - `{_plain(name)}` SHA-256 `{_plain(digest)}`"
+        yield f"  - {_code(name)} SHA-256 {_code(digest)}"
     if run.seed is not None:
         yield f"- seed: {run.seed}"
     if run.styles:
-        named = ", ".join(f"`{_plain(name)}`" for name in run.styles[:MOST_STYLES])
+        named = ", ".join(_code(name) for name in run.styles[:MOST_STYLES])
         more = f" and {len(run.styles) - MOST_STYLES} more" if len(run.styles) > MOST_STYLES else ""
         yield f"- styles: {named}{more}"
     yield ""
 
 
+def _of_styles(facts: DatasetFacts) -> str:
+    """A sentence on whose contrast the images show, after a space; empty where no record tells."""
+    names = unique(name for run in facts.runs for name in run.styles)
+    if any(not name.startswith("@") for name in names):
+        return " The styles' scans lent their contrast alone; no pixel of them is in this dataset."
+    return " The styles are codes that the weights carry; no scan was handed over." if names else ""
+
+
 def _plain(text: str) -> str:
     """A text on one line in which Markdown and HTML find nothing to obey."""
-    safe = "".join(letter if letter.isprintable() else " " for letter in text)
-    for letter, instead in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("`", "'")):
-        safe = safe.replace(letter, instead)
+    safe = _MARKS.sub(r"\\\g<0>", _one_line(text).replace("&", "&amp;"))
+    for letters, instead in _ENTITIES:
+        safe = safe.replace(letters, instead)
     return safe
+
+
+def _code(text: str) -> str:
+    """A text on one line as code: Markdown sees nothing but its end in it, and some viewers HTML."""
+    return f"`{_one_line(text).translate(str.maketrans('`<>', _QUOTES)) or '-'}`"
+
+
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.anatomy import LABELS, TUMOUR, Label
+from brainspade_cli.anatomy import LABELS, LESION_NAMES, TUMOUR, Label
+from brainspade_cli.checked import tables, text
 from brainspade_cli.errors import InputError
 from brainspade_cli.evaluating.image_statistics import standardise
 from brainspade_cli.evaluating.read_raw import RawSlices
@@ -20,8 +21,8 @@ from brainspade_cli.files import sha256
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.scan import load_style
 
-# What some tasks call the lesion.
-_LESION_NAMES = frozenset({"whole_tumour", "tumor", "lesion", "wmh"})
+# The labels of a lesion, and what some tasks call it.
+ALL_LESION_NAMES = LESION_NAMES | {"whole_tumour", "tumor", "lesion", "wmh"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def style_slices(paths: Sequence[Path]) -> dict[str, NDArray[np.float32]]:
 
 def label_table(names: Sequence[str]) -> tuple[Label, ...]:
     """A dataset's labels by id, in the colours of the label table where the names are its own."""
-    known = {label.name: label.colour for label in LABELS} | dict.fromkeys(_LESION_NAMES, LABELS[TUMOUR].colour)
+    known = dict.fromkeys(ALL_LESION_NAMES, LABELS[TUMOUR].colour) | {label.name: label.colour for label in LABELS}
     return tuple(Label(value, name, known.get(name) or _colour(value, len(names))) for value, name in enumerate(names))
 
 
@@ -87,12 +88,7 @@ def _scored(image: NDArray[Any]) -> NDArray[np.float32]:
 def _style_slices(
     row: Mapping[str, Any], part: Slice, styles: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    entries = row.get("styles")
-    places = {
-        entry.get("channel"): entry.get("slice")
-        for entry in (entries if isinstance(entries, list) else ())
-        if isinstance(entry, dict)
-    }
+    places = {text(entry.get("channel")): entry.get("slice") for entry in tables(row.get("styles"))}
     shown = {}
     for channel, digest in part.styles.items():
         place, slices = places.get(channel), styles.get(digest)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from brainspade_cli.checked import LARGEST
+
 WIDTH, HEIGHT = 260, 130
 LEFT, RIGHT, TOP, BOTTOM = 8, 8, 22, 32
 BINS = 24
@@ -17,7 +19,7 @@ TAILS = (0.5, 99.5)
 
 def common_limits(parts: Iterable[NDArray[np.float64]]) -> tuple[float, float] | None:
     """Ends of one axis for several charts, None where there is nothing to show."""
-    limits = [_limits(finite) for part in parts if (finite := part[np.isfinite(part)]).size]
+    limits = [_limits(finite) for part in parts if (finite := _countable(part)).size]
     return (min(low for low, _ in limits), max(high for _, high in limits)) if limits else None
 
 
@@ -28,12 +30,11 @@ def histogram_chart(
     colour: str = "",
     limits: tuple[float, float] | None = None,
 ) -> str:
-    """A histogram of the finite values as an <svg>; a line of text where there are none.
+    """A histogram of the values of at most `LARGEST` as an <svg>; a line of text where there are none.
 
     `colour` is a CSS colour, by default the page's accent; `limits`: ends of the axis, by default the values' own.
     """
-    finite = np.asarray(values, np.float64)
-    finite = finite[np.isfinite(finite)]
+    finite = _countable(np.asarray(values, np.float64))
     name = html.escape(title)
     if not finite.size:
         return f'<figure class="chart"><figcaption>{name}: nothing to count</figcaption></figure>'
@@ -62,6 +63,11 @@ def histogram_chart(
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 17}" text-anchor="end">{high:.3g}</text>'
         f'<text x="{WIDTH / 2}" y="{HEIGHT - 5}" text-anchor="middle">{axis}</text></svg>'
     )
+
+
+def _countable(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values that are numbers, and near enough to each other for bins between them."""
+    return values[np.abs(values) <= LARGEST]
 
 
 def _limits(finite: NDArray[np.float64]) -> tuple[float, float]:

@@ -79,11 +79,17 @@ def _provenance(facts: DatasetFacts) -> str:
     parts = []
     for run in facts.runs:
         hashes = ", ".join(f"{name} {digest}" for name, digest in sorted(run.sha256.items()))
-        revision = f" at revision {run.revision}" if run.revision else ""
-        parts.append(
-            f"{run.pairs} pairs of {run.dataset}, seed {run.seed}, weights {run.weights} ({run.source}{revision};"
-            f" SHA-256: {hashes}), command: {run.command}."
-        )
+        revision = f"at revision {run.revision}" if run.revision else ""
+        origin = [" ".join(filter(None, (run.source, revision))), f"SHA-256: {hashes}" if hashes else ""]
+        within = "; ".join(filter(None, origin))
+        weights = " ".join(filter(None, (run.weights, f"({within})" if within else "")))
+        known = [
+            f"{run.pairs} pairs of {run.dataset}",
+            "" if run.seed is None else f"seed {run.seed}",
+            f"weights {weights}" if weights else "",
+            f"command: {run.command}" if run.command else "",
+        ]
+        parts.append(f"{', '.join(filter(None, known))}.")
     return " ".join(parts)
 
 

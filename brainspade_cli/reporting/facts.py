@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brainspade_cli.checked import count, table, tables, text, texts
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reading import read_json
+from brainspade_cli.sampling.run_folder import RUN_FILE
 
-RUN_FILE = "run.json"
 # What the runs behind an export were, for exports of exports.
 RUNS_FILE = "runs.json"
 # Columns of the manifest that a Croissant record may have.
@@ -103,44 +104,31 @@ def dataset_runs(folder: Path) -> tuple[RunFacts, ...]:
             data = read_json(provenance / name)
         except (OSError, ValueError):
             continue
-        entries = data if isinstance(data, list) else [data]
-        return tuple(run_facts(entry, folder.resolve().name) for entry in entries if isinstance(entry, dict))
+        entries = tables(data if isinstance(data, list) else [data])
+        return tuple(run_facts(entry, folder.resolve().name) for entry in entries)
     return ()
 
 
 def run_facts(run: Mapping[str, Any], dataset: str) -> RunFacts:
     """What a run.json tells, anything of it that is missing or of another type left out."""
-    weights, settings, made_with = (_table(run.get(key)) for key in ("weights", "settings", "made_with"))
-    pairs, seed = run.get("pairs"), settings.get("seed")
-    styles = run.get("styles")
+    weights, settings, made_with = (table(run.get(key)) for key in ("weights", "settings", "made_with"))
+    seed = settings.get("seed")
     return RunFacts(
-        dataset=_text(run.get("dataset")) or dataset,
-        pairs=pairs if type(pairs) is int else 0,
+        dataset=text(run.get("dataset")) or dataset,
+        pairs=count(run.get("pairs")) or 0,
         seed=seed if type(seed) is int else None,
-        command=_text(run.get("command")),
-        version=_text(made_with.get("brainspade")),
-        weights=_text(weights.get("name")),
-        source=_text(weights.get("source")),
-        revision=_text(weights.get("revision")),
-        sha256={str(name): _text(digest) for name, digest in _table(weights.get("sha256")).items()},
-        licence=_text(weights.get("licence")),
-        trained_on=_texts(weights.get("trained_on")),
-        styles=_texts([_table(style).get("name") for style in styles] if isinstance(styles, list) else None),
+        command=text(run.get("command")),
+        version=text(made_with.get("brainspade")),
+        weights=text(weights.get("name")),
+        source=text(weights.get("source")),
+        revision=text(weights.get("revision")),
+        sha256={str(name): text(digest) for name, digest in table(weights.get("sha256")).items()},
+        licence=text(weights.get("licence")),
+        trained_on=unique(texts(weights.get("trained_on"))),
+        styles=unique(text(style.get("name")) for style in tables(run.get("styles"))),
     )
 
 
 def unique(texts: Iterable[str]) -> tuple[str, ...]:
     """The texts that are not empty, each once, in their order."""
     return tuple(dict.fromkeys(text for text in texts if text))
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return unique(_text(item) for item in value) if isinstance(value, list) else ()

@@ -1,4 +1,4 @@
-"""The run behind `brainspade preview`: preview.png anew, and one HTML page that tells all that is on record."""
+"""The run behind `brainspade preview`: a picture, and one HTML page that tells all that is on record."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ from brainspade_cli.reading import read_json
 from brainspade_cli.reporting import sections
 from brainspade_cli.reporting.audit_facts import read_audit
 from brainspade_cli.reporting.cases import ShownCase, label_table, shown_cases, style_slices
-from brainspade_cli.reporting.facts import RUN_FILE, dataset_runs
+from brainspade_cli.reporting.facts import dataset_runs
 from brainspade_cli.reporting.page import page
 from brainspade_cli.reporting.statistics import StatisticsCollector
+from brainspade_cli.reporting.verdicts import EVALUATION_FILE, REPORT_FILE
 from brainspade_cli.sampling.preview import PreviewPanel, PreviewRow, preview_sheet
+from brainspade_cli.sampling.run_folder import RUN_FILE
 
-REPORT_FILE = "report.html"
-EVALUATION_FILE = "evaluation.json"
 # Cases read for the histograms of intensities, and those of them that are shown.
 LOOKED_AT = 200
 SHOWN = 24
 PREVIEW_ROWS = 8
 
 
-def make_report(folder: Path, styles: Sequence[Path], out: Path | None, reporter: Reporter) -> dict[str, Any]:
-    """Write preview.png and the report of a raw dataset that `sample` or `export-nnunet` made; returns a summary.
+def make_report(
+    folder: Path, styles: Sequence[Path], out: Path | None, reporter: Reporter, *, with_pairs: bool = False
+) -> dict[str, Any]:
+    """Write the report of a raw dataset that `sample` or `export-nnunet` made, and preview.png; returns a summary.
 
-    styles: scans that the dataset was painted after, to be shown beside what they lent their contrast to. out: the
-    report's file, by default brainspade/report.html in the dataset. Real cases that were merged in are left out.
+    styles: scans that the dataset was painted after, to be shown beside what they lent their contrast to; without them
+    a preview.png that is there stays. out: the report's file, by default brainspade/report.html in the dataset.
+    with_pairs: show what an audit flagged beside the patients' slices. Real cases that were merged in are left out.
     Raises InputError and its kin for what cannot be read, BrainspadeError where the disk does not play along.
     """
     found = open_raw(folder, made_only=True)
@@ -45,8 +48,8 @@ def make_report(folder: Path, styles: Sequence[Path], out: Path | None, reporter
     with disk_errors(folder):
         layout.provenance.mkdir(exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        preview = _write_preview(layout, shown, labels)
-        write_text(target, _report(found, shown, labels, statistics))
+        preview = _write_preview(layout, shown, labels, keep=not styles)
+        write_text(target, _report(found, shown, labels, statistics, with_pairs=with_pairs))
     return {
         "folder": str(folder),
         "report": str(target),
@@ -76,13 +79,20 @@ def _look(
     return shown, collector
 
 
-def _write_preview(layout: RawLayout, shown: Sequence[ShownCase], labels: Sequence[Label]) -> Path | None:
-    """Write preview.png; slices of another size than this project's have none."""
+def _write_preview(
+    layout: RawLayout, shown: Sequence[ShownCase], labels: Sequence[Label], *, keep: bool
+) -> Path | None:
+    """Write preview.png; slices of another size than this project's have none. keep: let one that is there be.
+
+    That of `sample` shows the styles, which nothing but the scans themselves could show again.
+    """
+    path = layout.provenance / "preview.png"
+    if keep and path.is_file():
+        return path
     if any(case.label.shape != SLICE_SHAPE for case in shown):
         return None
     count = min(PREVIEW_ROWS, len(shown))
     rows = [_preview_row(shown[place * len(shown) // count]) for place in range(count)]
-    path = layout.provenance / "preview.png"
     with replacing(path) as temporary:
         preview_sheet(rows, labels).save(temporary, "png")
     return path
@@ -97,7 +107,12 @@ def _preview_row(case: ShownCase) -> PreviewRow:
 
 
 def _report(
-    found: RawSlices, shown: Sequence[ShownCase], labels: Sequence[Label], statistics: StatisticsCollector
+    found: RawSlices,
+    shown: Sequence[ShownCase],
+    labels: Sequence[Label],
+    statistics: StatisticsCollector,
+    *,
+    with_pairs: bool,
 ) -> str:
     folder = found.dataset.folder
     header = found.dataset.header
@@ -115,10 +130,10 @@ def _report(
     evaluated = _table(provenance / EVALUATION_FILE)
     parts = [
         sections.head(folder.resolve().name, counts),
-        sections.audit(audited) if audited else "",
+        sections.audit(audited, len(found.cases), with_pairs=with_pairs) if audited else "",
         sections.cases(shown, labels, len(found.cases)),
         sections.histograms(statistics.result(), labels),
-        sections.evaluation(evaluated) if evaluated else "",
+        sections.evaluation(evaluated, len(found.cases)) if evaluated else "",
         sections.provenance(dataset_runs(folder), _table(provenance / RUN_FILE)),
     ]
     return page(f"{folder.resolve().name} - brainspade", filter(None, parts))

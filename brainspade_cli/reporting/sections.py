@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from brainspade_cli.anatomy import Label
+from brainspade_cli.checked import count, number, table, tables, text, texts
 from brainspade_cli.pictures import colour_label, grey_of, overlay, upright
 from brainspade_cli.reporting import page
-from brainspade_cli.reporting.audit_facts import AuditFacts, AuditPart, read_pair_picture
+from brainspade_cli.reporting.audit_facts import AuditFacts, AuditPart, FlaggedPair, read_pair_picture
 from brainspade_cli.reporting.cases import ShownCase
 from brainspade_cli.reporting.charts import common_limits, histogram_chart
 from brainspade_cli.reporting.facts import RunFacts
@@ -22,6 +22,14 @@ from brainspade_cli.reporting.statistics import SampleStatistics
 TILE_REM = 5.5
 MOST_FLAGGED = 24
 MOST_FIGURES = 200
+# Reports nest their figures less deeply than this; what is deeper is none of ours.
+DEEPEST = 12
+_SCORES = {
+    "generated_training": "made, with the nearest training slice",
+    "generated_held_out": "made, with the nearest slice of a held-out person",
+    "people_training": "training people, with each other",
+    "held_out_training": "held-out people, with the nearest training slice",
+}
 _VERDICTS = {
     "pass": ("good", "Passed: nothing lies nearer to a training slice than people lie to each other."),
     "copies": ("bad", "Copies found: some slices lie nearer to a training slice than people lie to each other."),
@@ -61,25 +69,37 @@ def provenance(runs: Sequence[RunFacts], record: Mapping[str, Any]) -> str:
     if styles:
         parts.append("<h3>Styles</h3>")
         parts.append(page.table(styles, ("channel", "scan", "distance", "limit", "", "SHA-256")))
-    warnings = record.get("warnings")
-    parts += [page.paragraph(line, "bad") for line in (warnings if isinstance(warnings, list) else ())]
+    parts += [page.paragraph(line, "bad") for line in texts(record.get("warnings"))]
     return page.section("How it was made", *(parts or [page.paragraph("The folder keeps no record of its run.")]))
 
 
-def audit(found: AuditFacts) -> str:
-    """The verdict, the scores, and the flagged pairs side by side."""
+def audit(found: AuditFacts, pairs: int, *, with_pairs: bool) -> str:
+    """The verdict, the scores, and what was flagged; `pairs`: how many the dataset holds.
+
+    with_pairs: show each flagged slice beside the one it repeats, and name that one; both are patients'.
+    """
     kind, words = _VERDICTS[found.verdict]
-    parts = [page.paragraph(words, f"verdict {kind}")]
+    parts = [page.paragraph(words, f"verdict {kind}"), _outdated("audit", found.pairs, pairs)]
+    flagged = any(part.flagged for part in found.parts)
+    if flagged and with_pairs:
+        parts.append(page.paragraph("The pairs below show slices of patients: keep this page to yourself.", "bad"))
+    if flagged and not with_pairs:
+        words = "The slices that are repeated are patients', and not shown here; brainspade preview --with-pairs does."
+        parts.append(page.paragraph(words, "soft"))
     for part in found.parts:
         parts.append(f"<h3>{page.text(part.kind.capitalize())}</h3>")
+        counted = f" of {part.looked_at}" if part.looked_at is not None else ""
+        among = f" among {part.alarms_among}" if part.alarms_among else ""
+        rate = None if part.false_alarm_rate is None else f"{part.false_alarm_rate:.2%}"
         rows = [
-            ("flagged", len(part.flagged)),
-            ("threshold", part.threshold),
-            ("false alarms on held-out people", part.false_alarm_rate),
-            *part.scores.items(),
+            ("flagged", f"{len(part.flagged)}{counted}"),
+            ("agreement above which a slice counts as a copy", part.threshold),
+            (f"false alarms{among}", rate),
         ]
         parts.append(page.table([row for row in rows if row[1] is not None]))
-        parts += _flagged(part)
+        parts += _scores(part)
+        parts += _pairs(part) if with_pairs else _flagged_cases(part)
+    parts += [page.paragraph(note, "soft") for note in found.notes]
     return page.section("Audit: does it copy anybody?", *parts)
 
 
@@ -120,50 +140,75 @@ def histograms(found: SampleStatistics, labels: Sequence[Label]) -> str:
     return page.section("Histograms", *parts)
 
 
-def evaluation(report: Mapping[str, Any]) -> str:
-    """The figures of brainspade/evaluation.json, and its notes."""
+def evaluation(report: Mapping[str, Any], pairs: int) -> str:
+    """The figures of brainspade/evaluation.json, and its notes; `pairs`: how many the dataset holds."""
     rows = [row for _, row in zip(range(MOST_FIGURES), _figures(report, ()), strict=False)]
-    against = report.get("against")
-    whom = against.get("what") if isinstance(against, dict) else None
-    notes = report.get("notes")
+    whom = text(table(report.get("against")).get("what"))
     return page.section(
         "Evaluation",
-        page.paragraph(
-            f"Against {whom}." if isinstance(whom, str) else "Against nobody: figures of the dataset alone."
-        ),
+        page.paragraph(f"Against {whom}." if whom else "Against nobody: figures of the dataset alone."),
+        _outdated("evaluation", count(report.get("pairs")), pairs),
         page.table(rows, ("figure", "value", "from", "to", "real people", "")) if rows else "",
-        *(page.paragraph(note, "soft") for note in (notes if isinstance(notes, list) else ())),
+        *(page.paragraph(note, "soft") for note in texts(report.get("notes"))),
     )
 
 
+def _outdated(what: str, looked_at: int | None, pairs: int) -> str:
+    """A warning where an audit or an evaluation is of another number of pairs than the dataset holds."""
+    if looked_at is None or looked_at == pairs:
+        return ""
+    return page.paragraph(f"This {what} is of {looked_at} pairs, and there are {pairs} now: repeat it.", "bad")
+
+
 def _style_rows(record: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
-    styles = record.get("styles")
-    for style in (styles if isinstance(styles, list) else [])[:MOST_FIGURES]:
-        if not isinstance(style, dict):
-            continue
-        placed = style.get("range")
-        place = placed if isinstance(placed, dict) else {}
+    for style in tables(record.get("styles"))[:MOST_FIGURES]:
+        place = table(style.get("range"))
         verdict = (
             {True: "outside what the weights saw", False: "inside"}.get(place.get("outside") is True) if place else ""
         )
-        facts = [place.get(key) if _is_number(place.get(key)) else "" for key in ("distance", "limit")]
-        yield (style.get("channel", ""), style.get("name", ""), *facts, verdict, style.get("sha256", ""))
+        facts = [_shown(place.get(key)) for key in ("distance", "limit")]
+        channel, name, digest = (text(style.get(key)) for key in ("channel", "name", "sha256"))
+        yield (channel, name, *facts, verdict, digest)
 
 
-def _flagged(part: AuditPart) -> Iterator[str]:
-    shown = part.flagged[:MOST_FLAGGED]
+def _scores(part: AuditPart) -> Iterator[str]:
+    rows = [(words, *part.scores[name]) for name, words in _SCORES.items() if name in part.scores]
+    if rows:
+        cells = [tuple("" if value is None else value for value in row) for row in rows]
+        yield page.table(cells, ("agreement (1 = the same) of slices", "slices", "5 %", "half", "95 %", "highest"))
+
+
+def _pairs(part: AuditPart) -> Iterator[str]:
     figures = []
-    for pair in shown:
-        score = "" if pair.score is None else f", score {pair.score:.3g}"
-        channel = f" {pair.channel}" if pair.channel else ""
-        caption = page.text(f"{pair.case}{channel} | {pair.training}{score}")
+    for pair in part.flagged[:MOST_FLAGGED]:
+        repeated = f"repeats {pair.training or 'a training slice'}"
         opened = None if pair.picture is None else read_pair_picture(pair.picture)
-        image = "" if opened is None else page.picture(opened, f"{pair.case} beside {pair.training}")
+        image = "" if opened is None else page.picture(opened, f"{pair.case} {repeated}")
+        caption = page.text(f"{_flagged_case(pair)} {repeated}{_score(pair)}")
         figures.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
     if figures:
         yield f'<div class="grid">{"".join(figures)}</div>'
-    if len(part.flagged) > len(shown):
-        yield page.paragraph(f"{len(part.flagged) - len(shown)} more are in audit.json.", "soft")
+    yield from _more_flagged(part)
+
+
+def _flagged_cases(part: AuditPart) -> Iterator[str]:
+    if part.flagged:
+        named = (f"{_flagged_case(pair)}{_score(pair)}" for pair in part.flagged[:MOST_FLAGGED])
+        yield page.paragraph(f"Flagged: {'; '.join(named)}.")
+    yield from _more_flagged(part)
+
+
+def _flagged_case(pair: FlaggedPair) -> str:
+    return f"{pair.case} {pair.channel}".strip()
+
+
+def _score(pair: FlaggedPair) -> str:
+    return "" if pair.score is None else f" ({pair.score:.2f})"
+
+
+def _more_flagged(part: AuditPart) -> Iterator[str]:
+    if len(part.flagged) > MOST_FLAGGED:
+        yield page.paragraph(f"{len(part.flagged) - MOST_FLAGGED} more are in audit.json.", "soft")
 
 
 def _case_figure(case: ShownCase, labels: Sequence[Label]) -> str:
@@ -178,14 +223,14 @@ def _case_figure(case: ShownCase, labels: Sequence[Label]) -> str:
 
 def _figures(value: Any, path: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
     """Every figure in a report: a table with a value and its interval, by its place in the report."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or len(path) > DEEPEST:
         return
-    if _is_number(value.get("value")):
+    if number(value.get("value")) is not None:
         within = (
             {True: "as the real", False: "off"}.get(value["within"]) if isinstance(value.get("within"), bool) else ""
         )
-        numbers = [value[key] if _is_number(value.get(key)) else "" for key in ("value", "low", "high", "usual")]
-        yield (" / ".join(path), *map(_short, numbers), within)
+        numbers = [_shown(value.get(key)) for key in ("value", "low", "high", "usual")]
+        yield (" / ".join(path), *numbers, within)
         return
     for key, part in value.items():
         # One figure for each of some hundred statistics; the families sum them up.
@@ -193,9 +238,7 @@ def _figures(value: Any, path: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
             yield from _figures(part, (*path, str(key)))
 
 
-def _short(value: Any) -> object:
-    return float(value) if _is_number(value) else value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _shown(value: Any) -> object:
+    """A number for a cell of a table, which stays empty for anything else."""
+    found = number(value)
+    return "" if found is None else found

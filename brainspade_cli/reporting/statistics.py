@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.anatomy import BACKGROUND, LESIONS, NAMES, Label
-from brainspade_cli.reporting.cases import ShownCase
+from brainspade_cli.anatomy import BACKGROUND, Label
+from brainspade_cli.checked import count, number, table
+from brainspade_cli.reporting.cases import ALL_LESION_NAMES, ShownCase
 
-_LESION_NAMES = frozenset({*(NAMES[channel] for channel in LESIONS), "whole_tumour"})
 # Pixels of a tissue that one slice adds to its histogram.
 PIXELS_EACH = 500
 MM2_PER_CM2 = 100.0
@@ -50,14 +50,13 @@ class StatisticsCollector:
         names = [label.name for label in self.labels]
         counts, heights = [], []
         for row in rows:
-            pixels = row.get("pixels")
-            if not isinstance(pixels, dict) or set(pixels) != set(names):
+            pixels = table(row.get("pixels"))
+            told = [found for name in names if (found := count(pixels.get(name))) is not None]
+            if len(told) != len(pixels) or len(told) != len(names):
                 return
-            if not all(type(count) is int for count in pixels.values()):
-                return
-            counts.append([pixels[name] for name in names])
-            height = row.get("position_mm")
-            heights.append(float(height) if isinstance(height, int | float) else np.nan)
+            counts.append(told)
+            height = number(row.get("position_mm"))
+            heights.append(np.nan if height is None else height)
         self._counts, self._heights, self._told = counts, heights, bool(counts)
 
     def add_case(self, case: ShownCase) -> None:
@@ -77,7 +76,7 @@ class StatisticsCollector:
         """All that was counted."""
         counts = np.array(self._counts, np.float64).reshape(-1, len(self.labels))
         brain = np.delete(counts, BACKGROUND, axis=1).sum(axis=1)
-        lesion = counts[:, [label.name in _LESION_NAMES for label in self.labels]].sum(axis=1)
+        lesion = counts[:, [label.name in ALL_LESION_NAMES for label in self.labels]].sum(axis=1)
         ill = (lesion > 0) & (brain > lesion)
         areas = {
             label.name: counts[counts[:, label.channel] > 0, label.channel] / MM2_PER_CM2 for label in self.labels[1:]

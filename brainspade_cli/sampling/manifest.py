@@ -4,7 +4,8 @@
     brainspade/manifest-0-of-8.jsonl      of one of several shards, each with a file of its own, so that none waits
 
 A pair counts as made when it has a line and all its files exist. A process killed while it wrote leaves a torn last
-line, which counts for nothing and is cut off when the file is next written to.
+line, which counts for nothing and is cut off when the file is next written to. Once all pairs are there, `tidy` leaves
+one line a pair, for others read these files too.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainspade_cli.errors import DatasetError
+from brainspade_cli.files import replacing
 from brainspade_cli.nnunet.raw import RawLayout
-from brainspade_cli.reading import json_lines
+from brainspade_cli.reading import json_lines, json_tables
 from brainspade_cli.sampling.shards import Shard
 
 _CASE = re.compile(r"brainspade_(\d{7,})(?:_(\d{4}))?")
@@ -64,7 +67,7 @@ class Manifest:
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a pair's line in one write. The pair's files must be on disk by then."""
-        self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        self._file.write(_line(row))
         self._file.flush()
 
     def _cut_torn_line(self) -> None:
@@ -86,11 +89,72 @@ def rows(layout: RawLayout) -> Iterator[dict[str, Any]]:
 
     Raises DatasetError where a manifest cannot be read.
     """
-    for path in sorted(layout.provenance.glob("manifest*.jsonl")):
-        try:
-            yield from filter(_is_row, json_lines(path))
-        except OSError as error:
-            raise DatasetError(f"{path} cannot be read ({error.strerror}); mend this and run again.") from error
+    for path in _paths(layout):
+        yield from _rows_of(path)
+
+
+def tidy(layout: RawLayout, pairs: int) -> None:
+    """Leave the last row of each of the first `pairs` pairs and nothing else, where there is anything else.
+
+    Rows stay in their files, and a file without any goes. Several processes may do so at once: they keep the same rows.
+    Raises DatasetError where a manifest cannot be read, OSError where it cannot be written.
+    """
+    paths = _paths(layout)
+    home = np.full(pairs, -1, np.int32)
+    for number, path in enumerate(paths):
+        for row in _rows_of(path):
+            if row["index"] < pairs:
+                home[row["index"]] = number
+    for number, path in enumerate(paths):
+        with suppress(FileNotFoundError):
+            _tidy_file(path, home == number)
+
+
+def _tidy_file(path: Path, at_home: NDArray[np.bool_]) -> None:
+    """Leave the last row in a manifest of each pair whose place is there, (pairs,)."""
+    # One handle, for another process may put a tidy file in this one's place between two looks.
+    with open(path, "rb") as file:
+        last = np.full(len(at_home), -1, np.int64)
+        for place, row in enumerate(filter(_is_row, json_tables(file))):
+            if row["index"] < len(last) and at_home[row["index"]]:
+                last[row["index"]] = place
+        kept = int((last >= 0).sum())
+        if kept == 0:
+            path.unlink(missing_ok=True)
+        elif kept < _count_lines(file):
+            file.seek(0)
+            with replacing(path) as temporary, open(temporary, "wb") as tidied:
+                for place, row in enumerate(filter(_is_row, json_tables(file))):
+                    if row["index"] < len(last) and last[row["index"]] == place:
+                        tidied.write(_line(row))
+
+
+def _paths(layout: RawLayout) -> list[Path]:
+    return sorted(layout.provenance.glob("manifest*.jsonl"))
+
+
+def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from filter(_is_row, json_lines(path))
+    except FileNotFoundError:
+        # Another process has tidied up since the folder was listed.
+        return
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror}); mend this and run again.") from error
+
+
+def _count_lines(file: BinaryIO) -> int:
+    """Lines of an open file, a last one that does not end among them."""
+    file.seek(0)
+    lines, end = 0, b"\n"
+    while block := file.read(1 << 20):
+        lines += block.count(b"\n")
+        end = block[-1:]
+    return lines + (end != b"\n")
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
 def _is_row(row: dict[str, Any]) -> bool:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
-
-import numpy as np
 
 from brainspade_cli import __version__
 from brainspade_cli.anatomy import LABELS
@@ -18,10 +15,11 @@ from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import disk_errors
 from brainspade_cli.nnunet.raw import dataset_identity, flush_names, write_dataset_json
 from brainspade_cli.reporting.facts import DatasetFacts, RowCounts, run_facts
+from brainspade_cli.reporting.verdicts import remove_verdicts
 from brainspade_cli.reporting.write_cards import card_paths, write_cards
 from brainspade_cli.sampling.case_writer import CaseWriter
 from brainspade_cli.sampling.generate import generate_pairs
-from brainspade_cli.sampling.manifest import Manifest, manifest_path, remove_leftovers, rows
+from brainspade_cli.sampling.manifest import Manifest, manifest_path, remove_leftovers, rows, tidy
 from brainspade_cli.sampling.run import SampleRequest, SampleRun, open_run
 from brainspade_cli.sampling.run_folder import (
     at_work,
@@ -92,6 +90,7 @@ def _fill(run: SampleRun, reporter: Reporter) -> dict[str, Any]:
         # A dataset.json that counts fewer cases than there are would be wrong while the run goes on.
         for path in (layout.header, *card_paths(layout.folder)):
             path.unlink(missing_ok=True)
+        remove_verdicts(layout)
         _warn_of_space(run, len(missing), reporter)
     if missing and len(missing) < len(own):
         reporter.say(f"{len(own) - len(missing)} of {len(own)} pairs are there already; going on with the rest.")
@@ -160,10 +159,11 @@ def _make(run: SampleRun, missing: list[int], total: int, reporter: Reporter) ->
 
 def _finish(run: SampleRun) -> None:
     """Write what only a whole dataset has. Any shard may do so, even two at once: they write the same."""
+    tidy(run.layout, run.request.pairs)
     write_preview(run.layout, run.styles, run.request.pairs)
     totals = {"lesions": 0, "redrawn": 0, "flagged": 0}
     counts = RowCounts()
-    for row in _last_rows(run):
+    for row in rows(run.layout):
         counts.add(row)
         totals["lesions"] += bool(row["lesion"])
         totals["redrawn"] += row["attempts"] - 1
@@ -197,15 +197,6 @@ def _finish(run: SampleRun) -> None:
         made_by=f"brainspade {__version__}",
     )
     remove_old_records(run.layout, run.request.shard)
-
-
-def _last_rows(run: SampleRun) -> Iterator[dict[str, Any]]:
-    """One row a pair, also where a pair was made twice because its files had gone."""
-    seen = np.zeros(run.request.pairs, bool)
-    for row in rows(run.layout):
-        if row["index"] < len(seen) and not seen[row["index"]]:
-            seen[row["index"]] = True
-            yield row
 
 
 def _next_command(run: SampleRun) -> str:

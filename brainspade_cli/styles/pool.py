@@ -99,7 +99,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     """
     refusals: dict[str, str] = {}
     encoder = bundle.network("style_encoder") if any(argument.path for argument in arguments) else None
-    known = style_range(bundle)
+    known = StyleRange() if encoder is None else style_range(bundle)
 
     def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[str, ...], tuple[str, ...]]:
         place, argument = item
@@ -173,16 +173,24 @@ def _from_scan(
         log_variance=torch.cat([log_variance for _, log_variance in codes]),
         scale=scale,
         slices=scan.slices.astype(np.float16) if keep else None,
-        # numpy's median, for torch's is the lower of two middle values: low in every dimension, where slices are few.
-        place=known.place(argument.channel, np.median(means.double().numpy(), axis=0)),
+        place=known.place(argument.channel, _median_code(means).double().numpy()),
     )
     return source, scan.warnings, scan.outside
 
 
 def _drawn_together(codes: torch.Tensor) -> torch.Tensor:
     """The codes (S, style_dim) of a scan's slices, drawn towards their median; one slice alone keeps its code."""
-    centre = codes.median(dim=0).values
+    centre = _median_code(codes)
     return centre + OWN_SHARE * (codes - centre)
+
+
+def _median_code(codes: torch.Tensor) -> torch.Tensor:
+    """The median of codes (S, style_dim) in each dimension, (style_dim,): of an even number, between the middle two.
+
+    torch's own is the lower of the two, and so too low in every dimension.
+    """
+    ordered = codes.sort(dim=0).values
+    return (ordered[(len(codes) - 1) // 2] + ordered[len(codes) // 2]) / 2
 
 
 def _from_bank(bundle: Bundle, argument: StyleArgument) -> StyleSource:

@@ -10,7 +10,7 @@ A code tells what the style encoder looks at: contrast, and little else. Noise, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,13 +103,14 @@ class _Modality:
 
 @dataclass(frozen=True)
 class StyleRange:
-    """The modalities that a bundle's bank holds enough codes of to say what is usual; perhaps none."""
+    """What a bundle's bank holds enough codes of to say what is usual, perhaps nothing; `few`: banked with too few."""
 
-    modalities: Mapping[str, _Modality]
+    modalities: Mapping[str, _Modality] = field(default_factory=dict)
+    few: frozenset[str] = frozenset()
 
     def place(self, channel: str, code: _Codes) -> StylePlace | None:
-        """Where a style code (D,) lies that is called `channel`; None where there is no bank to hold it against."""
-        if not self.modalities:
+        """Where a style code (D,) lies that is called `channel`; None where no bank tells."""
+        if not self.modalities or channel in self.few:
             return None
         found = {name: float(item.spread.distances(code[None])[0]) for name, item in self.modalities.items()}
         nearest = min(found, key=lambda name: found[name])
@@ -127,7 +128,7 @@ class StyleRange:
 def style_range(bundle: Bundle) -> StyleRange:
     """Measure the bank of a bundle; raises WeightsError where its file is damaged."""
     if not bundle.has("style_bank"):
-        return StyleRange({})
+        return StyleRange()
     banks = {name: bundle.style_bank(name) for name in bundle.config.style_bank}
     codes = {
         name: (bank.mean.double().numpy(), bank.log_variance.double().exp().numpy())
@@ -135,23 +136,43 @@ def style_range(bundle: Bundle) -> StyleRange:
         if len(bank.mean) >= FEWEST_CODES
     }
     spreads = {name: _spread(*parts) for name, parts in codes.items()}
-    return StyleRange({name: _modality(name, *parts, spreads) for name, parts in codes.items()})
+    modalities = {name: _modality(name, *parts, spreads) for name, parts in codes.items()}
+    return StyleRange(modalities, frozenset(banks.keys() - codes.keys()))
 
 
 def _spread(means: _Codes, variances: _Codes) -> _Spread:
-    covariance = np.cov(means, rowvar=False).reshape(means.shape[1], -1) + np.diag(variances.mean(axis=0))
-    return _Spread(means.mean(axis=0), np.linalg.pinv(covariance, hermitian=True))
+    precision = np.linalg.pinv(_covariance(means) + _around(variances), hermitian=True)
+    return _Spread(means.mean(axis=0), np.asarray(precision, np.float64))
+
+
+def _covariance(means: _Codes) -> _Codes:
+    return np.asarray(np.cov(means, rowvar=False), np.float64).reshape(means.shape[1], -1)
+
+
+def _around(variances: _Codes) -> _Codes:
+    """What the painter's draws around each code add to the covariance."""
+    return np.diag(variances.mean(axis=0))
 
 
 def _modality(name: str, means: _Codes, variances: _Codes, spreads: Mapping[str, _Spread]) -> _Modality:
     """Hold each code of a modality against the rest of it, and against the other modalities."""
-    rest = ~np.eye(len(means), dtype=bool)
-    own = np.array(
-        [
-            _spread(means[others], variances[others]).distances(means[place : place + 1])[0]
-            for place, others in enumerate(rest)
-        ]
-    )
+    own = _distances_to_the_rest(means, variances)
     others = [spread.distances(means) for other, spread in spreads.items() if other != name]
     ratio = float(np.quantile(own / np.maximum(np.min(others, axis=0), TINY), SHARE)) if others else np.inf
     return _Modality(spreads[name], float(np.quantile(own, SHARE)), max(1.0, ratio))
+
+
+def _distances_to_the_rest(means: _Codes, variances: _Codes) -> _Codes:
+    """Distance of each code (N, D) to the spread of all others, (N,), by one inverse for all of them.
+
+    Without a code the covariance lacks a multiple of the square of its deviation, and so its inverse is known from the
+    whole one's (Sherman and Morrison). The draws around the codes are taken as those around all, the code's own too.
+    """
+    count = len(means)
+    away = means - means.mean(axis=0)
+    whole = np.linalg.pinv((count - 1) / (count - 2) * _covariance(means) + _around(variances), hermitian=True)
+    squares = np.einsum("ni,ij,nj->n", away, whole, away)
+    lacking = 1 - count / ((count - 1) * (count - 2)) * squares
+    without = (count / (count - 1)) ** 2 * squares / np.maximum(lacking, TINY)
+    distances: _Codes = np.sqrt(without / means.shape[1])
+    return distances

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import mlcroissant
 import pytest
+from markdown_it import MarkdownIt
 
 from brainspade_cli.nnunet.export import export
 from brainspade_cli.reporting.card import dataset_card
@@ -79,7 +81,7 @@ def test_cards_of_an_export_tell_of_the_runs_behind_it_also_at_second_hand(tmp_p
     assert dataset_runs(tmp_path / "Dataset510_b") == dataset_runs(tmp_path / "Dataset501_a")
     for words in ("synthetic", "Research only.", "- seed: 7", "--n 3 --seed 7", "e" * 64, "revision a1b2", "SASHIMI"):
         assert words in first
-    assert "| 1 | whole_tumour |" in first
+    assert "| 1 | whole\\_tumour |" in first
     assert "oasis" in first
 
 
@@ -123,3 +125,29 @@ def test_names_cannot_break_out_of_the_card() -> None:
     card = dataset_card(facts(runs=(run_facts(hostile, "x"),)))
     assert "<script>" not in card
     assert card.count("```") == 2
+
+
+def test_what_a_record_says_is_no_markdown() -> None:
+    image = "![x](https://evil.example/x.png) [a](javascript:b) <b>*c*</b> _d_ # \\![y](z)"
+    weights = {**RUN["weights"], "name": image, "licence": image, "trained_on": [image], "source": image}
+    card = dataset_card(facts(name=image, runs=(run_facts({**RUN, "weights": weights, "dataset": image}, "x"),)))
+    text = card.split("---\n", 2)[2]
+    html = MarkdownIt().enable("table").render(text)
+    assert html.count("![x](https://evil.example/x.png) [a](javascript:b) &lt;b&gt;*c*&lt;/b&gt; _d_ # \\![y](z)") >= 4
+    assert not re.search("<(img|em|b|a|script)[ >]", html)
+    # Viewers that make links of bare addresses find the paper's alone.
+    assert re.findall("[a-z]+://[a-z.]+", text) == ["https://arxiv.org"]
+
+
+def test_styles_of_a_bank_are_not_called_scans() -> None:
+    banks = dataset_card(facts(runs=(run_facts({**RUN, "styles": [{"name": "@flair"}]}, "x"),)))
+    assert "codes that the weights carry" in banks
+    assert "styles' scans" not in banks
+    assert "styles' scans lent" in dataset_card(facts())
+
+
+def test_what_old_runs_did_not_record_is_left_out_of_the_croissant() -> None:
+    described = croissant(facts(runs=(run_facts({"pairs": 3}, "x"),)))["description"]
+    assert described.endswith("3 pairs of x.")
+    whole = croissant(facts())["description"]
+    assert "3 pairs of x, seed 7, weights tiny (org/name at revision a1b2; SHA-256: config.json eee" in whole

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainspade_cli.auditing.audit import AuditRequest, audit
 from brainspade_cli.errors import DatasetError, InputError
 from brainspade_cli.nnunet.export import export
 from brainspade_cli.reporting import report as reporting
 from brainspade_cli.reporting.audit_facts import read_audit
-from brainspade_cli.reporting.charts import histogram_chart
+from brainspade_cli.reporting.charts import common_limits, histogram_chart
 from brainspade_cli.reporting.report import make_report
-from tests.nnunet.sets import real_set, synthetic_set
+from tests.auditing.conftest import folded_folder as folded_folder
+from tests.auditing.folded import folded_dataset, image_of, label_of, new_person
+from tests.nnunet.sets import TABLE, real_set, synthetic_set
 from tests.reporting.test_cards import RUN, made_set
-from tests.sampling.parts import quiet
+from tests.sampling.parts import quiet, style_scan
 
 NASTY = "<img src=x onerror=alert(1)>\"'&"
 VOID = {"meta", "img", "rect", "line", "br"}
@@ -61,8 +64,9 @@ def parsed(path: Path) -> Balanced:
 
 
 def with_audit(folder: Path, verdict: str = "copies", **flagged: Any) -> Path:
-    pair = {"case": "brainspade_000001", "training": "slice 12", "score": 0.91, "picture": "audit/pair.png", **flagged}
-    part = {"threshold": 0.8, "false_alarm_rate": 0.01, "scores": {"quantiles": {"0.5": 0.2}}, "flagged": [pair]}
+    training = {"scan": "sub-07", "what": "labels", "slice": 12, "position_mm": 4.0}
+    pair = {"case": "brainspade_000001", "training": training, "score": 0.91, "picture": "pair.png", **flagged}
+    part = {"threshold": 0.8, "false_alarm_rate": 0.01, "scores": {}, "flagged": [pair]}
     (folder / "brainspade" / "audit").mkdir()
     Image.fromarray(np.zeros((256, 384), np.uint8)).save(folder / "brainspade" / "audit" / "pair.png")
     (folder / "brainspade" / "audit.json").write_text(json.dumps({"verdict": verdict, "labels": part, "images": part}))
@@ -74,7 +78,7 @@ def test_a_report_tells_all_that_is_on_record_and_needs_nothing_else(tmp_path: P
     figure = {"value": 0.5, "low": 0.4, "high": 0.6, "usual": 0.3, "within": False}
     evaluated = {"labels": {"distance": {"summary": figure, "statistics": {"x": figure}}}, "notes": ["few people"]}
     (folder / "brainspade" / "evaluation.json").write_text(json.dumps(evaluated))
-    summary = make_report(folder, (), None, quiet())
+    summary = make_report(folder, (), None, quiet(), with_pairs=True)
     found = parsed(folder / "brainspade" / "report.html")
     words = " ".join(found.words)
     assert summary["shown"] == summary["cases"] == 3
@@ -82,7 +86,13 @@ def test_a_report_tells_all_that_is_on_record_and_needs_nothing_else(tmp_path: P
     assert len(found.addresses) == 3 * (1 + 2 * 2) + 2
     assert all(address.startswith("data:image/jpeg;base64,") for address in found.addresses)
     assert "url(" not in (folder / "brainspade" / "report.html").read_text()
-    for expected in ("Copies found", "slice 12, score 0.91", "labels / distance / summary", "off", "few people"):
+    for expected in (
+        "Copies found",
+        "brainspade_000001 repeats sub-07 labels slice 12 (0.91)",
+        "labels / distance / summary",
+        "off",
+        "few people",
+    ):
         assert expected in words
     for expected in (RUN["command"], "e" * 64, "Research only.", "oedema"):
         assert expected in words
@@ -91,12 +101,14 @@ def test_a_report_tells_all_that_is_on_record_and_needs_nothing_else(tmp_path: P
 
 
 def test_nothing_on_record_is_taken_for_html(tmp_path: Path) -> None:
-    folder = with_audit(synthetic_set(tmp_path / "Dataset501_a"), case=NASTY, training=NASTY, channel=NASTY)
+    folder = with_audit(
+        synthetic_set(tmp_path / "Dataset501_a"), case=NASTY, training={"scan": NASTY, "what": NASTY}, channel=NASTY
+    )
     run = {**RUN, "command": NASTY, "warnings": [NASTY], "styles": [{"name": NASTY, "channel": NASTY}]}
     (folder / "brainspade" / "run.json").write_text(json.dumps(run))
     figure = {NASTY: {"value": 1.0, "low": NASTY}}
     (folder / "brainspade" / "evaluation.json").write_text(json.dumps({"labels": figure, "notes": [NASTY]}))
-    make_report(folder, (), None, quiet())
+    make_report(folder, (), None, quiet(), with_pairs=True)
     found = parsed(folder / "brainspade" / "report.html")
     assert " ".join(found.words).count(NASTY) >= 8
     assert "<img src=x" not in (folder / "brainspade" / "report.html").read_text()
@@ -117,7 +129,7 @@ def test_damaged_records_cost_their_part_and_no_more(tmp_path: Path, text: str) 
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "x.png")
     for name in ("audit.json", "evaluation.json", "run.json"):
         (folder / "brainspade" / name).write_text(text)
-    make_report(folder, (), None, quiet())
+    make_report(folder, (), None, quiet(), with_pairs=True)
     assert len(parsed(folder / "brainspade" / "report.html").addresses) == 3 * 3
 
 
@@ -128,6 +140,78 @@ def test_pictures_outside_the_dataset_are_not_shown(tmp_path: Path) -> None:
     assert found
     assert found.verdict == "copies"
     assert found.parts[0].flagged[0].picture is None
+
+
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize("value", [HUGE, "1.7e308", "-1.7e308", "NaN", "true", '"x"', "{}", "-3"])
+def test_no_number_on_record_ends_a_report(tmp_path: Path, value: str) -> None:
+    folder = synthetic_set(tmp_path / "Dataset501_a")
+    records = folder / "brainspade"
+    figure = f'{{"value": {value}, "low": {value}, "high": 1}}'
+    (records / "evaluation.json").write_text(f'{{"pairs": {value}, "labels": {{"a": {figure}}}, "notes": [{value}]}}')
+    placed = f'{{"distance": {value}, "limit": {value}}}'
+    style = f'{{"name": "n", "channel": "t1", "range": {placed}}}'
+    (records / "run.json").write_text(f'{{"pairs": {value}, "settings": {{"seed": {value}}}, "styles": [{style}]}}')
+    pair = f'{{"case": "c", "score": {value}, "training": {{"scan": "s", "what": "t1", "slice": {value}}}}}'
+    part = f'{{"threshold": {value}, "looked_at": {value}, "scores": {{"people_training": {{"q05": {value}}}}}'
+    part += f', "false_alarm_rate": {value}, "flagged": [{pair}]}}'
+    (records / "audit.json").write_text(f'{{"verdict": "pass", "pairs": {value}, "labels": {part}}}')
+    manifest = records / "manifest.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    pixels = ", ".join(f'"{name}": {5 if name == "gm" else value}' for name in TABLE)
+    mark = {"position_mm": "HERE", "pixels": "THERE"}
+    lines = [json.dumps({**row, **mark}).replace('"HERE"', value) for row in rows]
+    manifest.write_text("".join(line.replace('"THERE"', f"{{{pixels}}}") + "\n" for line in lines))
+    make_report(folder, (), None, quiet(), with_pairs=True)
+    assert len(parsed(records / "report.html").addresses) == 3 * 3
+
+
+def test_patients_are_shown_and_named_on_demand_alone(tmp_path: Path) -> None:
+    folder = with_audit(synthetic_set(tmp_path / "Dataset501_a"))
+    make_report(folder, (), None, quiet())
+    bare = parsed(folder / "brainspade" / "report.html")
+    assert len(bare.addresses) == 3 * 3
+    assert "Flagged: brainspade_000001 (0.91)." in bare.words
+    assert "sub-07" not in " ".join(bare.words)
+    make_report(folder, (), None, quiet(), with_pairs=True)
+    assert len(parsed(folder / "brainspade" / "report.html").addresses) == 3 * 3 + 2
+
+
+def test_a_real_audit_is_shown_with_its_pairs_and_scores(tmp_path: Path, folded_folder: Path) -> None:
+    copied = label_of(2, 3)
+    made = folded_dataset(tmp_path / "Dataset501_a", [new_person(0), (copied, image_of(copied, 1))])
+    found = audit(AuditRequest(made, folded_folder), quiet())
+    make_report(made, (), None, quiet(), with_pairs=True)
+    page = parsed(made / "brainspade" / "report.html")
+    words = " ".join(page.words)
+    assert len(page.addresses) == 2 * 3 + 2
+    assert re.search(r"case_1 repeats sub-02 labels slice 3 \(\d\.\d\d\)", words)
+    assert "case_1 t1 repeats sub-02 t1 slice 3" in words
+    assert "false alarms among held-out people" in words
+    assert f"{found['labels']['scores']['people_training']['q95']:.4g}" in page.words
+    assert "is of" not in words
+
+
+def test_a_report_of_fewer_pairs_is_called_out_of_date(tmp_path: Path) -> None:
+    folder = synthetic_set(tmp_path / "Dataset501_a")
+    for name in ("audit.json", "evaluation.json"):
+        (folder / "brainspade" / name).write_text(json.dumps({"verdict": "pass", "pairs": 2}))
+    make_report(folder, (), None, quiet())
+    words = parsed(folder / "brainspade" / "report.html").words
+    assert "This audit is of 2 pairs, and there are 3 now: repeat it." in words
+    assert "This evaluation is of 2 pairs, and there are 3 now: repeat it." in words
+
+
+def test_a_preview_with_its_styles_outlives_a_report_without_them(tmp_path: Path) -> None:
+    folder = synthetic_set(tmp_path / "Dataset501_a")
+    picture = folder / "brainspade" / "preview.png"
+    picture.write_bytes(b"of sample")
+    make_report(folder, (), None, quiet())
+    assert picture.read_bytes() == b"of sample"
+    make_report(folder, (style_scan(tmp_path / "t1.nii.gz"),), None, quiet())
+    assert picture.stat().st_size > 10_000
 
 
 def test_real_cases_of_an_export_are_neither_shown_nor_counted(tmp_path: Path) -> None:
@@ -167,3 +251,5 @@ def test_a_chart_has_a_bar_for_every_bin_and_survives_odd_values() -> None:
     assert "nothing to count" in histogram_chart("x", [float("nan")], "")
     assert "median 3" in histogram_chart("x", [3.0, 3.0], "")
     assert "nan" not in histogram_chart("x", [1e300, -1e300, 0.0], "")
+    assert "1 values" in histogram_chart("x", [1.7e308, -1.7e308, 2.0], "")
+    assert common_limits([np.array([1.7e308, -1.7e308, 2.0])]) == (1.5, 2.5)

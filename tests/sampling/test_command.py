@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from brainspade_cli import cli
@@ -35,6 +38,13 @@ def test_the_command_line_reads_the_command_back_as_it_was_meant(monkeypatch: py
     assert (request.plan, request.pairs) == (PLAN, 40)
     assert (request.weights, request.revision, request.file_format) == ("org/name", "abc", "png")
     assert (request.save_pv, request.precision) == (True, "fp32")
+
+
+@given(fraction=st.floats(0, 1), guidance=st.floats(0, 20).filter(lambda value: value != 1))
+def test_numbers_are_said_to_the_last_bit(fraction: float, guidance: float) -> None:
+    words = shlex.split(command(plan=replace(PLAN, tumour_fraction=fraction, guidance=guidance)))
+    assert float(words[words.index("--tumour-fraction") + 1]) == fraction
+    assert float(words[words.index("--guidance") + 1]) == guidance
 
 
 def test_what_has_no_effect_is_not_said() -> None:

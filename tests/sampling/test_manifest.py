@@ -17,6 +17,7 @@ from brainspade_cli.sampling.manifest import (
     pv_path,
     remove_leftovers,
     rows,
+    tidy,
 )
 from brainspade_cli.sampling.shards import Shard
 
@@ -104,6 +105,29 @@ def test_foreign_lines_are_passed_over(layout: RawLayout) -> None:
         f'[1]\n{{"index": "2"}}\n\xff\n{json.dumps(line(3))}\n', encoding="latin-1"
     )
     assert [row["index"] for row in rows(layout)] == [3]
+
+
+def test_tidying_leaves_the_last_row_of_each_pair(layout: RawLayout) -> None:
+    first, second, empty = (manifest_path(layout, shard) for shard in (Shard(0, 3), Shard(1, 3), Shard(2, 3)))
+    lines = {index: json.dumps(line(index)) for index in range(5)}
+    newer = json.dumps({**line(0), "attempts": 2})
+    first.write_text("\n".join([lines[0], lines[1], newer, '{"case": "brainsp', json.dumps(line(2)), lines[4]]) + "\n")
+    second.write_text("\n".join([lines[1], lines[3], '{"torn']))
+    empty.touch()
+    tidy(layout, 4)
+    assert first.read_text() == f"{newer}\n{lines[2]}\n"
+    assert second.read_text() == f"{lines[1]}\n{lines[3]}\n"
+    assert sorted(layout.provenance.iterdir()) == [first, second]
+
+
+def test_tidy_manifests_are_not_written_again(layout: RawLayout) -> None:
+    list_pairs(layout, 0, 1, 2)
+    path = manifest_path(layout, Shard())
+    # Another hand's spaces are no reason either.
+    path.write_text(path.read_text().replace(": ", ":  "))
+    before = path.stat()
+    tidy(layout, 3)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_leftovers_go_for_the_own_pairs_alone(layout: RawLayout) -> None:

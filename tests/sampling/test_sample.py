@@ -216,10 +216,21 @@ def test_what_a_kill_leaves_is_mended(finished: Path, request_for: Callable[...,
     leftover.write_bytes(b"half")
     manifest = folder / "brainspade" / "manifest.jsonl"
     manifest.write_bytes(manifest.read_bytes()[:-20])
+    verdicts = ("audit.json", "audit-slices.tsv", "evaluation.json", "report.html", "audit/0001.png", "audit/notes.txt")
+    (folder / "brainspade" / "audit").mkdir()
+    for name in verdicts:
+        (folder / "brainspade" / name).touch()
     summary = run_sampling(request_for(), quiet())
     assert summary["made"] == 2
     assert not leftover.exists()
     assert contents(folder) == contents(finished)
+    # What was found of fewer pairs goes; what somebody else put there stays.
+    assert [name for name in verdicts if (folder / "brainspade" / name).exists()] == ["audit/notes.txt"]
+    indices = [json.loads(line)["index"] for line in manifest.read_text().splitlines()]
+    assert sorted(indices) == list(range(PAIRS))
+    card, description = card_paths(folder)
+    assert mlcroissant.Dataset(str(description)).metadata.issues.errors == set()
+    assert "| with a lesion | 5 |" in card.read_text()
 
 
 def test_more_pairs_go_on_from_fewer(finished: Path, request_for: Callable[..., SampleRequest]) -> None:

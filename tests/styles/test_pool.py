@@ -7,7 +7,7 @@ import torch
 
 from brainspade_cli.errors import InputError, ScanError, WeightsError
 from brainspade_cli.styles.arguments import parse_styles
-from brainspade_cli.styles.pool import OWN_SHARE, StylePool, _drawn_together, load_styles
+from brainspade_cli.styles.pool import OWN_SHARE, StylePool, _drawn_together, _median_code, load_styles
 from brainspade_cli.weights import Bundle
 from tests.sampling.parts import flat_pool, quiet, style_scan, tiny_bundle
 
@@ -118,3 +118,10 @@ def test_an_odd_slice_takes_the_contrast_of_its_scan() -> None:
     assert torch.equal(drawn[0], codes[0])
     assert not torch.equal(drawn[6], codes[0])
     assert torch.equal(_drawn_together(codes[-1:]), codes[-1:])
+
+
+def test_an_even_number_of_slices_has_its_centre_between_the_middle_two() -> None:
+    codes = torch.tensor([[0.0], [1.0], [3.0], [9.0]])
+    assert _median_code(codes).tolist() == [2.0]
+    assert _drawn_together(codes).tolist() == [[2 + OWN_SHARE * (code - 2)] for code in (0.0, 1.0, 3.0, 9.0)]
+    assert torch.equal(_median_code(codes[:3]), codes[1])

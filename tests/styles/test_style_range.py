@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ import torch
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.errors import InputError
 from brainspade_cli.sampling.run import SampleRequest, open_run
+from brainspade_cli.styles import pool
 from brainspade_cli.styles.arguments import parse_styles
 from brainspade_cli.styles.pool import load_styles
-from brainspade_cli.styles.style_range import FEWEST_CODES, StyleRange, style_range
+from brainspade_cli.styles.style_range import FEWEST_CODES, StyleRange, _distances_to_the_rest, style_range
 from brainspade_cli.weights import Bundle
 from tests.sampling.parts import quiet, style_scan, tiny_bundle
 
@@ -19,14 +22,21 @@ WIDTH = 8
 APART = 3.0
 
 
-def banked(folder: Path, centres: dict[str, float], *, codes: int = 60, modalities: tuple[str, ...] = ()) -> Bundle:
-    """A tiny bundle whose bank holds codes of SD 0.3 around a centre for each modality."""
+def banked(
+    folder: Path,
+    centres: dict[str, float],
+    *,
+    codes: int = 60,
+    modalities: tuple[str, ...] = (),
+    few: Mapping[str, int] = MappingProxyType({}),
+) -> Bundle:
+    """A tiny bundle whose bank holds codes of SD 0.3 around a centre for each modality; `few`: how many, of some."""
     bundle = tiny_bundle(folder)
     rng = torch.Generator().manual_seed(0)
     bank = {}
     for name, centre in centres.items():
-        bank[f"{name}.mean"] = centre + 0.3 * torch.randn(codes, WIDTH, generator=rng)
-        bank[f"{name}.log_variance"] = torch.full((codes, WIDTH), -4.0)
+        bank[f"{name}.mean"] = centre + 0.3 * torch.randn(few.get(name, codes), WIDTH, generator=rng)
+        bank[f"{name}.log_variance"] = torch.full((few.get(name, codes), WIDTH), -4.0)
     entries = {name: {"intensity_mean": 300.0, "intensity_std": 80.0} for name in centres}
     updates = {"style_bank": entries, "modalities": list(modalities or centres)}
     return create_or_update_bundle(bundle.folder, config_updates=updates, networks={"style_bank": bank})
@@ -80,14 +90,45 @@ def test_few_codes_tell_nothing(tmp_path: Path) -> None:
     assert few.place("t1", np.full(WIDTH, 9.0)) is None
 
 
+def test_few_codes_beside_many_tell_nothing_of_their_own_channel(tmp_path: Path) -> None:
+    bundle = banked(tmp_path, {"t1": 0.0, "flair": APART}, few={"flair": FEWEST_CODES - 1})
+    known = style_range(bundle)
+    assert known.place("flair", np.full(WIDTH, APART)) is None
+    assert known.place("t1", np.full(WIDTH, 0.0))
+
+
+def test_each_code_is_held_against_the_spread_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    means, variances = rng.standard_normal((30, WIDTH)), np.full((30, WIDTH), 0.02)
+    explicit = []
+    for place in range(len(means)):
+        others = np.delete(means, place, axis=0)
+        away = means[place] - others.mean(axis=0)
+        covariance = np.cov(others, rowvar=False) + np.diag(variances[0])
+        explicit.append(np.sqrt(away @ np.linalg.inv(covariance) @ away / WIDTH))
+    assert _distances_to_the_rest(means, variances) == pytest.approx(explicit)
+
+
+def test_the_bank_is_measured_for_scans_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = banked(tmp_path, {"t1": 0.0})
+
+    def measured(_: Bundle) -> StyleRange:
+        raise AssertionError
+
+    monkeypatch.setattr(pool, "style_range", measured)
+    assert load_styles(bundle, parse_styles(["@t1"]), quiet()).channels == ("t1",)
+    with pytest.raises(AssertionError):
+        load_styles(bundle, parse_styles([str(style_scan(tmp_path / "t1.nii.gz"))]), quiet())
+
+
 def test_strict_refuses_what_is_otherwise_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = banked(tmp_path / "weights", {"t1": 50.0, "flair": -50.0})
     scan = style_scan(tmp_path / "t1.nii.gz")
-    pool = load_styles(bundle, parse_styles([str(scan)]), quiet())
-    assert pool.sources[0].place
-    assert pool.sources[0].place.outside
-    assert any("t1.nii.gz lies outside the t1 styles" in line for line in pool.outside)
-    assert set(pool.outside) <= set(pool.warnings)
+    loaded = load_styles(bundle, parse_styles([str(scan)]), quiet())
+    assert loaded.sources[0].place
+    assert loaded.sources[0].place.outside
+    assert any("t1.nii.gz lies outside the t1 styles" in line for line in loaded.outside)
+    assert set(loaded.outside) <= set(loaded.warnings)
     assert "lies outside" in capsys.readouterr().err
     asked = SampleRequest((str(scan),), 1, tmp_path / "out", weights=str(tmp_path / "weights"), device="cpu")
     run = open_run(asked, quiet())
