@@ -22,10 +22,12 @@ COMMANDS = [
     ["sample"],
     ["export-nnunet"],
     ["evaluate"],
+    ["audit"],
     ["weights"],
     ["weights", "info"],
     ["weights", "download"],
     ["weights", "push"],
+    ["weights", "codes"],
     ["weights", "list"],
 ]
 
