@@ -50,9 +50,10 @@ def create_or_update_bundle(
 
     A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder or
     encoder weights arrive, those that do not arrive with them leave the bundle. Codes of training slices leave with a
-    change of any network, and when training people join, unless they arrive in the same update. The tensor files are on disk before config.json, so an interruption leaves files that config.json does not vouch for,
-    never a bundle that looks right and is not. Raises WeightsError for tensors that are not finite, for unknown names
-    and for a configuration that `BundleConfig.from_json` refuses.
+    change of any network, and when training people join, unless they arrive in the same update. The tensor files are on
+    disk before config.json, so an interruption leaves files that config.json does not vouch for, never a bundle that
+    looks right and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a
+    configuration that `BundleConfig.from_json` refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):

@@ -96,7 +96,8 @@ def weights_codes(
         f"{count} of {kind} of {people['coded'][kind]} people" for kind, count in summary["codes"].items()
     )
     reporter.result(
-        f"{out}, trained on {people['trained_on']} people, carries codes: {counts} ({summary['bytes'] / 1000:.0f} kB). Next:\n"
+        f"{out}, trained on {people['trained_on']} people, carries codes: {counts} "
+        f"({summary['bytes'] / 1000:.0f} kB). Next:\n"
         f"brainspade audit DATASET --weights {out}",
         summary,
     )

@@ -44,8 +44,8 @@ def of_people(judges: Mapping[str, PeopleJudge], limit: Mapping[str, float]) -> 
     twins = next(iter(judges.values())).twins
     if twins:
         yield (
-            f"{', '.join(twins)}: held out, but like training people, and so no proof that a slice is of somebody new; left"
-            " out where copies are told from slices without much to tell."
+            f"{', '.join(twins)}: held out, but like training people, and so no proof that a slice is of somebody new;"
+            " left out where copies are told from slices without much to tell."
         )
 
 

@@ -36,8 +36,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"The whole report: {report['file']}"
     if any(flag["picture"] for name in ("labels", "images") if report[name] for flag in report[name]["flagged"]):
         yield (
-            f"{Path(report['file']).parent / PICTURES} shows slices of training people, and audit.json and {TABLE} name "
-            "them: remove these before you hand the dataset on."
+            f"{Path(report['file']).parent / PICTURES} shows slices of training people, and audit.json and {TABLE} "
+            "name them: remove these before you hand the dataset on."
         )
 
 

@@ -35,7 +35,8 @@ def add_training_codes(weights: Path, slices: Path, reporter: Reporter, seed: in
     seen = sorted(set(opened.people("held-out")) & known)
     if seen:
         raise InputError(
-            f"{slices} holds out {', '.join(seen[:3])}, on whom {weights} was trained; name the slice set of the training."
+            f"{slices} holds out {', '.join(seen[:3])}, on whom {weights} was trained; name the slice set of the "
+            "training."
         )
     tensors = make_codes(RealSlices(opened), seed, reporter)
     bundle = create_or_update_bundle(weights, config_updates={}, networks={TRAINING_CODES: tensors})
