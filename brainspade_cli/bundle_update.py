@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ from brainspade_cli.weights import Bundle, read_config
 # safetensors makes files that their owner alone can read.
 READABLE = 0o644
 # Weights that are worth nothing beside other weights of the network that they were trained with; codes of training
-# slices with them, for other weights may have been trained on other people.
+# slices beside other weights of any network, for these may have been trained on other people.
 _BOUND_TO = {
     "label_autoencoder": ("denoiser_healthy", "denoiser_tumour", TRAINING_CODES),
+    "denoiser_healthy": (TRAINING_CODES,),
+    "denoiser_tumour": (TRAINING_CODES,),
     "style_encoder": ("spade_generator", "style_bank", TRAINING_CODES),
+    "spade_generator": (TRAINING_CODES,),
 }
 
 
@@ -46,15 +49,18 @@ def create_or_update_bundle(
     tensors are stored in half precision where that costs them nothing but rounding.
 
     A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder or
-    encoder weights arrive, those that do not arrive with them leave the bundle, and so do codes of training slices. The
-    tensor files are on disk before config.json, so an interruption leaves files that config.json does not vouch for,
-    never a bundle that looks right and is not. Raises WeightsError for tensors that are not finite, for unknown names
-    and for a configuration that `BundleConfig.from_json` refuses.
+    encoder weights arrive, those that do not arrive with them leave the bundle. Codes of training slices leave with a
+    change of any network, and when training people join, unless they arrive in the same update. The tensor files are on
+    disk before config.json, so an interruption leaves files that config.json does not vouch for, never a bundle that
+    looks right and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a
+    configuration that `BundleConfig.from_json` refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         remove_partials(folder)
-        old = read_config(folder).to_json() if (folder / CONFIG_FILE).exists() else {}
+        before = read_config(folder) if (folder / CONFIG_FILE).exists() else None
+        old = {} if before is None else before.to_json()
+        known = set() if before is None else set(before.people.train)
         data: dict[str, Any] = {"format": FORMAT, "labels": list(NAMES), **old}
         for key, value in config_updates.items():
             plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
@@ -82,19 +88,23 @@ def create_or_update_bundle(
                 if name == "style_bank" and name not in config_updates:
                     data["style_bank"] = {}
             config = BundleConfig.from_json({**data, "sha256": hashes}, str(folder / CONFIG_FILE))
+            if set(config.people.train) - known and TRAINING_CODES not in networks:
+                hashes.pop(f"{TRAINING_CODES}.safetensors", None)
+                config = replace(config, sha256=hashes)
         write_json(folder / CONFIG_FILE, config.to_json())
     return Bundle(folder.resolve(), config, str(folder.resolve()))
 
 
 def _outdated(old: Mapping[str, str], new: Mapping[str, str], arrived: Mapping[str, Any]) -> list[str]:
     """Parts of the bundle whose counterpart has changed while they have not."""
-    return [
+    bound = (
         name
-        for counterpart, bound in _BOUND_TO.items()
+        for counterpart, names in _BOUND_TO.items()
         if old.get(f"{counterpart}.safetensors") != new.get(f"{counterpart}.safetensors")
-        for name in bound
+        for name in names
         if name not in arrived and f"{name}.safetensors" in new
-    ]
+    )
+    return list(dict.fromkeys(bound))
 
 
 def _stored(tensors: Mapping[str, Tensor], half: bool, path: Path) -> dict[str, Tensor]:

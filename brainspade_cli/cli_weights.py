@@ -82,7 +82,8 @@ def weights_codes(
     """Put codes of the training slices into a bundle: `brainspade audit` can then do without the slice set.
 
     A code is 128 signs, which do not give the slice back; but whoever has a slice of a person can then tell whether
-    the person was trained on.
+    the person was trained on. Ten training people at least are asked for. Do it last: a training that goes on takes
+    the codes out again.
 
     Example:  [bold]brainspade weights codes slices/ --out my-weights/[/bold]
     """
@@ -90,9 +91,13 @@ def weights_codes(
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
     summary = add_training_codes(out, slices, reporter, seed)
-    counts = ", ".join(f"{count} of {kind}" for kind, count in summary["codes"].items())
+    people = summary["people"]
+    counts = ", ".join(
+        f"{count} of {kind} of {people['coded'][kind]} people" for kind, count in summary["codes"].items()
+    )
     reporter.result(
-        f"{out} carries codes: {counts} ({summary['bytes'] / 1000:.0f} kB). Next:\n"
+        f"{out}, trained on {people['trained_on']} people, carries codes: {counts} "
+        f"({summary['bytes'] / 1000:.0f} kB). Next:\n"
         f"brainspade audit DATASET --weights {out}",
         summary,
     )

@@ -28,6 +28,7 @@ COMMANDS = [
     ["weights", "info"],
     ["weights", "download"],
     ["weights", "push"],
+    ["weights", "codes"],
     ["weights", "list"],
 ]
 

@@ -1,1 +1,1 @@
-"""Stations after `sample`: does a dataset repeat people of the training set?"""
+"""Does a dataset repeat people of the training set? Behind `brainspade audit` and `brainspade weights codes`."""

@@ -15,6 +15,7 @@ from brainspade_cli import __version__
 from brainspade_cli.auditing import notes
 from brainspade_cli.auditing.cuts import LABELS, RealSlices, cuts_of, label_table
 from brainspade_cli.auditing.descriptors import Descriptors
+from brainspade_cli.auditing.made_with import check_weights
 from brainspade_cli.auditing.people import people_judges
 from brainspade_cli.auditing.pictures import write_pair
 from brainspade_cli.auditing.pool import blocks, fold_block
@@ -32,9 +33,9 @@ from brainspade_cli.auditing.report import (
 from brainspade_cli.auditing.scores import Judge, SliceScore
 from brainspade_cli.auditing.weights_codes import weights_judges
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import InputError
+from brainspade_cli.errors import DatasetError, InputError
 from brainspade_cli.evaluating.read_raw import RawSlices, open_raw
-from brainspade_cli.files import write_json
+from brainspade_cli.files import disk_errors, write_json
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.sampling.lanes import Lanes
 from brainspade_cli.slices import open_slice_set
@@ -62,17 +63,46 @@ def audit(request: AuditRequest, reporter: Reporter) -> dict[str, Any]:
     """Hold every slice of a dataset against the training people, write the report, and return it as JSON data.
 
     "file" is added to it, which names where the report lies. Raises InputError and its kin for what cannot be read or
-    compared.
+    compared, BrainspadeError where the disk does not play along.
     """
     made = open_raw(request.dataset, made_only=True)
+    channels = made.dataset.header.channel_names
+    if LABELS in channels:
+        raise DatasetError(f"{made.dataset.header.folder}: a channel is called {LABELS!r}; give it another name.")
     table = label_table(made.names)
-    kinds = [*([] if table is None else [LABELS]), *made.dataset.header.channel_names]
+    kinds = [*([] if table is None else [LABELS]), *channels]
+    folder = RawLayout(request.dataset, "").provenance
+    with disk_errors(request.dataset):
+        folder.mkdir(exist_ok=True)
     bench = _bench(request, kinds, reporter)
+    with disk_errors(request.dataset):
+        _remove_old(folder)
+    scores = _scores(made, table, bench.judges, reporter)
+    with disk_errors(request.dataset):
+        report = _write(folder, kinds, made, table, bench, scores)
+    return {**report, "file": str(folder / REPORT)}
+
+
+def _remove_old(folder: Path) -> None:
+    """Take an earlier audit away, its report first: that never tells of files that are gone."""
+    (folder / REPORT).unlink(missing_ok=True)
+    (folder / TABLE).unlink(missing_ok=True)
+    for picture in (folder / PICTURES).glob("*.png"):
+        picture.unlink()
+
+
+def _write(
+    folder: Path,
+    kinds: Sequence[str],
+    made: RawSlices,
+    table: _Table | None,
+    bench: _Bench,
+    scores: Sequence[SliceScore],
+) -> dict[str, Any]:
+    """Write pictures, table and, last, the report, which is returned."""
     judges = bench.judges
-    scores = _scores(made, table, judges, reporter)
     limit = limits({kind: judge.yardstick for kind, judge in judges.items()})
     copies = flagged(scores, limit)
-    folder = RawLayout(request.dataset, "").provenance
     pictures = _pictures(folder / PICTURES, copies, made, table, bench.real)
     sections = {}
     for name, members in (("labels", [LABELS]), ("images", [kind for kind in judges if kind != LABELS])):
@@ -82,17 +112,19 @@ def audit(request: AuditRequest, reporter: Reporter) -> dict[str, Any]:
     report = {
         "format": FORMAT,
         "brainspade": __version__,
-        "dataset": request.dataset.resolve().name,
+        "dataset": made.dataset.header.folder.resolve().name,
         "pairs": len(made.cases),
         "against": {"name": bench.name, "what": "weights" if bench.real is None else "slices"},
         "verdict": "copies" if copies else "pass",
+        "audited": list(judges),
+        "not_audited": [kind for kind in (LABELS, *made.dataset.header.channel_names) if kind not in judges],
         **sections,
         "notes": [*notes.of_judges(kinds, judges), *bench.notes(limit), *notes.of_scores(scores)],
         "slices": TABLE,
     }
     write_table(folder / TABLE, scores, limit)
     write_json(folder / REPORT, report)
-    return {**report, "file": str(folder / REPORT)}
+    return report
 
 
 @dataclass(frozen=True)
@@ -108,8 +140,9 @@ class _Bench:
 def _bench(request: AuditRequest, kinds: Sequence[str], reporter: Reporter) -> _Bench:
     if request.against is None:
         bundle = open_bundle(request.weights, request.revision, request.offline)
-        of_weights = partial(notes.of_weights, bundle, RawLayout(request.dataset, ""))
-        return _Bench(bundle.config.name, weights_judges(bundle, kinds), None, of_weights)
+        on_record = check_weights(RawLayout(request.dataset, ""), bundle)
+        judges = weights_judges(bundle, kinds)
+        return _Bench(bundle.config.name, judges, None, partial(notes.of_weights, bundle, judges, on_record))
     if request.weights is not None:
         raise InputError("--against names slices and --weights codes to compare with; leave one of them out.")
     real = RealSlices(open_slice_set(request.against))
@@ -142,19 +175,20 @@ def _scores(made: RawSlices, table: _Table | None, judges: Mapping[str, Judge], 
 def _pictures(
     folder: Path, copies: Sequence[SliceScore], made: RawSlices, table: _Table | None, real: RealSlices | None
 ) -> dict[tuple[str, str], str]:
-    """Write pictures of the clearest copies in place of those of an earlier audit; their names by case and kind."""
-    for old in folder.glob("*.png"):
-        old.unlink()
+    """Write pictures of the clearest copies; their names by case and kind.
+
+    They are numbered, for channels may have names that are no names of files.
+    """
     readers = dict(zip((case.name for case in made.cases), made.source(len(made.cases)).readers, strict=True))
     names = {}
-    for copy in copies[:MOST_PICTURES]:
+    for number, copy in enumerate(copies[:MOST_PICTURES], 1):
         if real is None or copy.origin is None or copy.overlay is None:
             break
         folder.mkdir(parents=True, exist_ok=True)
         item = readers[copy.case]()
         is_label = copy.kind == LABELS
         picture = table[item.label] if is_label and table is not None else item.images[copy.kind]
-        name = f"{copy.kind}-{copy.case}.png"
+        name = f"{number:02d}.png"
         captions = (f"{copy.case} {copy.kind} {copy.training:.2f}", copy.origin.name)
         write_pair(folder / name, picture, real.read(copy.origin), copy.overlay, captions, is_label=is_label)
         names[copy.case, copy.kind] = name

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from brainspade_cli.auditing.codes import IMAGES, CodeJudge
 from brainspade_cli.auditing.cuts import LABELS
 from brainspade_cli.auditing.people import PeopleJudge
 from brainspade_cli.auditing.scores import SliceScore
-from brainspade_cli.bundle_config import TENSOR_FILES
-from brainspade_cli.nnunet.raw import RawLayout
-from brainspade_cli.sampling.run_folder import RUN_FILE, read_run
 from brainspade_cli.weights import Bundle
 
 # With fewer people, what they agree by says little about people.
@@ -29,7 +27,7 @@ def of_judges(wanted: Sequence[str], judges: Mapping[str, object]) -> Iterator[s
 def of_people(judges: Mapping[str, PeopleJudge], limit: Mapping[str, float]) -> Iterator[str]:
     """How far real people can serve as a yardstick."""
     crowds = [judge.yardstick for judge in judges.values()]
-    if any(item.held_out is None for item in crowds):
+    if not all(len(item.newcomers) for item in crowds):
         yield "Nobody is held out, so false alarms were counted among the training people, each left out in turn."
     elif min(item.held_out.people for item in crowds if item.held_out) < FEW_PEOPLE:
         yield "Fewer than six people are held out: the rate of false alarms is rough."
@@ -43,16 +41,28 @@ def of_people(judges: Mapping[str, PeopleJudge], limit: Mapping[str, float]) -> 
             f"{one} and {other} agree like copies ({slices} slices): perhaps one person under two names. "
             "False alarms are too many by that."
         )
+    twins = next(iter(judges.values())).twins
+    if twins:
+        yield (
+            f"{', '.join(twins)}: held out, but like training people, and so no proof that a slice is of somebody new;"
+            " left out where copies are told from slices without much to tell."
+        )
 
 
-def of_weights(bundle: Bundle, layout: RawLayout, limit: Mapping[str, float]) -> Iterator[str]:
-    """What codes cannot do, and whether the dataset was made with other weights than those that carry them."""
+def of_weights(
+    bundle: Bundle, judges: Mapping[str, CodeJudge], on_record: bool, limit: Mapping[str, float]
+) -> Iterator[str]:
+    """What codes cannot do, whom they leave out, and whether it is known with which weights the dataset was made."""
     yield "Codes tell neither whose slice is repeated nor how near held-out people are; --against does, and sees more."
-    run = read_run(layout) if (layout.provenance / RUN_FILE).is_file() else None
-    used = {} if run is None else run["settings"].get("weights")
-    files = {file: digest for file, digest in used.items() if file in TENSOR_FILES} if isinstance(used, dict) else {}
-    if any(bundle.config.sha256.get(file) != digest for file, digest in files.items()):
-        yield f"The dataset was made with other weights than {bundle.config.name}: name those with --weights."
+    trained = len(bundle.config.people.train)
+    for part in (LABELS, IMAGES):
+        coded = {
+            judge.yardstick.training.people for kind, judge in judges.items() if (kind == LABELS) == (part == LABELS)
+        }
+        if coded and max(coded) < trained:
+            yield f"Codes of {part} of {max(coded)} of {trained} people: copies of the others are not found."
+    if not on_record:
+        yield f"Nothing on record says that the dataset was made with the weights {bundle.config.name}."
 
 
 def of_scores(scores: Sequence[SliceScore]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -57,6 +57,15 @@ class Pool:
     def names(self) -> tuple[str, ...]:
         """Sorted names of the people."""
         return tuple(sorted({origin.person for origin in self.origins}))
+
+    def without(self, people: Collection[str]) -> Pool | None:
+        """The same without some people; None where nobody is left."""
+        if not set(people) & set(self.names):
+            return self
+        rows = [row for row, origin in enumerate(self.origins) if origin.person not in people]
+        if not rows:
+            return None
+        return Pool(self.descriptors[rows], self.stored[rows], self.people[rows], tuple(self.origins[k] for k in rows))
 
     def folds(self, rows: Tensor) -> Tensor:
         """Folds (K, *FRAME) of some slices."""

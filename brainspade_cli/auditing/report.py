@@ -5,6 +5,7 @@ DATASET/brainspade/audit.json
     dataset, pairs        folder's name, and how many made cases were looked at
     against               name: of the slice set or the weights; what: "slices" or "weights"
     verdict               "copies" where anything is flagged, else "pass"
+    audited, not_audited  lists of "labels" and channels: the verdict is of the former alone
     labels, images        as below; null where there was nothing to compare (a note says why)
     notes                 sentences that a reader should know before believing the figures
     slices                "audit-slices.tsv"
@@ -34,8 +35,10 @@ labels, images:
                           one, "expected": share of training people among all}; null where nobody is held out
 DATASET/brainspade/audit-slices.tsv
     case, kind ("labels" or a channel), training, training_slice, held_out, held_out_slice, flagged (0 or 1)
-DATASET/brainspade/audit/KIND-CASE.png
-    the slice made, the training slice, and the training slice laid over the one made
+    characters that do not print are replaced by "?"
+DATASET/brainspade/audit/NUMBER.png
+    the slice made, the training slice, and the training slice laid over the one made. These are slices of patients:
+    the folder is to be removed before the dataset is handed on
 
 audit.json is written last, and an audit takes the place of an earlier one.
 """
@@ -149,4 +152,9 @@ def write_table(path: Path, scores: Sequence[SliceScore], limit: Mapping[str, fl
         )
         for score in scores
     ]
-    write_text(path, "".join("\t".join(row) + "\n" for row in (_COLUMNS, *rows)))
+    write_text(path, "".join("\t".join(map(printable, row)) + "\n" for row in (_COLUMNS, *rows)))
+
+
+def printable(text: str) -> str:
+    """The text on one line: names out of files may hold tabs, line ends, and codes that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from brainspade_cli.auditing.report import PICTURES, TABLE, printable
 
 _ROW = "  {:<54} {:>6} {:>6} {:>6} {:>7}"
 _SCORES = {
@@ -16,8 +19,8 @@ _SHOWN = 10
 
 
 def report_text(report: Mapping[str, Any]) -> str:
-    """All of a report in words, line by line; the last line names the file."""
-    return "\n".join(_lines(report))
+    """All of a report in words, line by line; the last names the file, or says what is not to be handed on."""
+    return "\n".join(printable(line) for line in _lines(report))
 
 
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -29,9 +32,23 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for note in report["notes"]:
         yield f"note: {note}"
-    words = {"copies": "slices repeat people of the training set", "pass": "no slice repeats anyone"}
-    yield f"verdict: {report['verdict']}: {words[report['verdict']]}"
+    yield f"verdict: {report['verdict']}: {_verdict(report)}"
     yield f"The whole report: {report['file']}"
+    if any(flag["picture"] for name in ("labels", "images") if report[name] for flag in report[name]["flagged"]):
+        yield (
+            f"{Path(report['file']).parent / PICTURES} shows slices of training people, and audit.json and {TABLE} "
+            "name them: remove these before you hand the dataset on."
+        )
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    """What the verdict says, of which parts, and of which it says nothing."""
+    parts = ", ".join(report["audited"])
+    missing = f"; not audited: {', '.join(report['not_audited'])}" if report["not_audited"] else ""
+    if report["verdict"] == "copies":
+        return f"slices repeat people of the training set (audited: {parts}{missing})"
+    weaker = ", as far as codes tell" if report["against"]["what"] == "weights" else ""
+    return f"no slice repeats anyone{weaker} (audited: {parts}{missing})"
 
 
 def _section(name: str, part: Mapping[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ class SliceScore:
 
     `training`: agreement with the nearest training slice, `origin`, over which `overlay` (2, 3) lays it; both None
     where all that is known of it is a code. `held_out`: agreement with the nearest slice of a held-out person,
-    `held_out_origin`; None where nobody is held out.
+    `held_out_origin`; None where nobody new is held out.
     """
 
     case: str
@@ -34,7 +34,8 @@ class SliceScore:
     def is_copy(self, threshold: float) -> bool:
         """Whether it agrees with a training slice more than people do with each other, and more than with anyone new.
 
-        What agrees as well with a person that nobody trained on is no copy, but a slice without much to tell.
+        What agrees as well with a person that nobody trained on is no copy, but a slice without much to tell. Held-out
+        people who agree with training people like copies do not count as new.
         """
         return self.training > threshold and (self.held_out is None or self.training > self.held_out)
 

@@ -19,22 +19,36 @@ from brainspade_cli.weights import Bundle, read_config
 def add_training_codes(weights: Path, slices: Path, reporter: Reporter, seed: int = 0) -> dict[str, Any]:
     """Put codes of a slice set's training people into a bundle; says how many slices of each kind, as JSON data.
 
-    Raises InputError for a slice set of other people than the bundle was trained on, and its kin.
+    Weights that were trained further know people of several slice sets: those of one of them may be coded alone, which
+    an audit then says. Raises InputError for a slice set of people that the bundle was not trained on, or that holds
+    some of those out, and its kin.
     """
     known = set(read_config(weights).people.train)
     opened = open_slice_set(slices)
     people = set(opened.people("train"))
-    if people != known:
-        strange = sorted(people ^ known)
+    strange = sorted(people - known)
+    if strange or not people:
         raise InputError(
-            f"{slices} trains on {len(people)} people and {weights} was trained on {len(known)}, and not all are the "
-            f"same ({', '.join(strange[:3])}); name the slice set of the training."
+            f"{slices} trains on {len(people)} people, of whom {weights} was not trained on {len(strange)} "
+            f"({', '.join(strange[:3])}); name the slice set of the training."
+        )
+    seen = sorted(set(opened.people("held-out")) & known)
+    if seen:
+        raise InputError(
+            f"{slices} holds out {', '.join(seen[:3])}, on whom {weights} was trained; name the slice set of the "
+            "training."
         )
     tensors = make_codes(RealSlices(opened), seed, reporter)
     bundle = create_or_update_bundle(weights, config_updates={}, networks={TRAINING_CODES: tensors})
     counts = {key.partition(".")[0]: len(part) for key, part in tensors.items() if key.endswith(".codes")}
     size = (bundle.folder / f"{TRAINING_CODES}.safetensors").stat().st_size
-    return {"weights": str(weights), "codes": counts, "bytes": size}
+    coded = {key.partition(".")[0]: int(part[0]) for key, part in tensors.items() if key.endswith(".people")}
+    return {
+        "weights": str(weights),
+        "codes": counts,
+        "people": {"coded": coded, "trained_on": len(known)},
+        "bytes": size,
+    }
 
 
 def weights_judges(bundle: Bundle, kinds: Sequence[str]) -> dict[str, CodeJudge]:

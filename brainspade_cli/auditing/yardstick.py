@@ -22,7 +22,8 @@ class Yardstick:
 
     `between`: agreement of training slices with the nearest of another training person, (slices,), and `newcomers`: of
     slices of held-out people with the nearest training slice; either may be empty, not both. `training`, `held_out`:
-    against whom; `held_out` None where nobody is held out or known.
+    against whom, held-out people who look like training people left out; `held_out` None where nobody is held out, or
+    known, or left.
     """
 
     threshold: float

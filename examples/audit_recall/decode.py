@@ -24,7 +24,7 @@ from disguises import DISGUISES, PROMISED, disguised_label, draw
 from torch import Tensor
 
 from brainspade_cli.auditing.canonical import rough
-from brainspade_cli.auditing.codes import ANGLES, EVERY, code_directions, code_signs, code_threshold
+from brainspade_cli.auditing.codes import CODE_ANGLES, EVERY, code_directions, code_signs, code_threshold
 from brainspade_cli.auditing.cuts import LABELS, RealSlices, cut_label
 from brainspade_cli.auditing.descriptors import Descriptors
 from brainspade_cli.auditing.matching import NO_MATCH
@@ -40,7 +40,7 @@ RIDGE = 10.0
 def main(folder: Path, numbers: Sequence[int]) -> None:
     """Print a row for each number of signs."""
     real = RealSlices(open_slice_set(folder))
-    descriptors = Descriptors(ANGLES)
+    descriptors = Descriptors(CODE_ANGLES)
     rng = np.random.default_rng(0)
     training = real.origins("train", LABELS)
     coded = [origin for origin in training if origin.number % EVERY == 0]

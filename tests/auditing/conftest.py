@@ -11,7 +11,7 @@ from tests.auditing.folded import folded_set
 
 @pytest.fixture(scope="session")
 def folded_folder(tmp_path_factory):
-    """Eight training people and three held-out ones, six slices each."""
+    """Ten training people and three held-out ones, six slices each."""
     return folded_set(tmp_path_factory.mktemp("folded") / "slices")
 
 

@@ -36,7 +36,7 @@ def image_of(label: np.ndarray, seed: int) -> np.ndarray:
     return np.where(label > 0, np.clip(BRIGHTNESS[label] + noise, 1, None), 0).astype(np.int16)
 
 
-def folded_set(folder: Path, train=range(8), held_out=range(20, 23), modalities=("t1",)) -> Path:
+def folded_set(folder: Path, train=range(10), held_out=range(20, 23), modalities=("t1",)) -> Path:
     """A slice set of such people."""
     create_slice_set(folder)
     for person in (*train, *held_out):

@@ -1,6 +1,7 @@
 """`brainspade audit` as a person runs it: planted copies are found, new people are not, and the report says it all."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from brainspade_cli.anatomy import NAMES
 from brainspade_cli.auditing.audit import AuditRequest, audit
+from brainspade_cli.auditing.report_text import report_text
 from brainspade_cli.console import Reporter
 from tests.auditing.folded import folded_dataset, folded_set, hidden, image_of, label_of, new_person
 
@@ -61,16 +63,17 @@ def test_new_people_pass(report, tmp_path, folded_folder):
     scores = found["labels"]["scores"]
     assert scores["generated_training"]["highest"] < found["labels"]["threshold"]
     assert scores["generated_held_out"]["slices"] == NEW
-    assert scores["people_training"]["slices"] == 8 * 6
+    assert scores["people_training"]["slices"] == 10 * 6
     assert scores["held_out_training"]["slices"] == 3 * 6
-    assert found["labels"]["training"] == {"people": 8, "slices": 48}
-    assert found["labels"]["nearer_training"]["expected"] == 8 / 11
+    assert found["labels"]["training"] == {"people": 10, "slices": 60}
+    assert found["labels"]["nearer_training"]["expected"] == 10 / 13
 
 
 def test_files_tell_and_show_what_was_found(run, mixed, folded_folder):
     code, out, error = run("audit", mixed, "--against", folded_folder, "--quiet")
     assert code == 3
     assert "verdict: copies" in out
+    assert "remove these before you hand the dataset on" in out.splitlines()[-1]
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     folder = mixed / "brainspade"
@@ -84,10 +87,10 @@ def test_files_tell_and_show_what_was_found(run, mixed, folded_folder):
     assert {path.name for path in (folder / "audit").iterdir()} == pictures
 
 
-@pytest.mark.usefixtures("found")
-def test_a_picture_lays_the_training_slice_over_the_copy(mixed):
+def test_a_picture_lays_the_training_slice_over_the_copy(mixed, found):
+    names = {flag["case"]: flag["picture"] for flag in found["labels"]["flagged"]}
     for number in range(len(KINDS)):
-        picture = np.asarray(Image.open(mixed / "brainspade" / "audit" / f"labels-case_{NEW + number}.png"))
+        picture = np.asarray(Image.open(mixed / "brainspade" / "audit" / names[f"case_{NEW + number}"]))
         tiles = [picture[28:-6, 6 + place * 198 : 6 + place * 198 + 192] for place in range(3)]
         brain = tiles[0].any(axis=-1)
         agree = (tiles[0] == tiles[2]).all(axis=-1)[brain].mean()
@@ -143,6 +146,46 @@ def test_a_person_under_two_names_is_told(report, tmp_path, mixed, monkeypatch):
     assert found["labels"]["false_alarm_rate"] == pytest.approx(1 / 3)
 
 
+def test_a_person_in_both_splits_does_not_excuse_his_copies(report, tmp_path):
+    folder = folded_set(tmp_path / "slices", train=range(6))
+    twin = folder / "scans" / "sub-21"
+    for name in ("labels.npy", "t1.npy"):
+        (twin / name).write_bytes((folder / "scans" / "sub-03" / name).read_bytes())
+    label = label_of(3, 2)
+    made = folded_dataset(tmp_path / "Dataset501_copy", [hidden(label, image_of(label, 1))])
+    code, found = report(made, "--against", folder)
+    assert code == 3
+    assert cases(found["labels"]) == cases(found["images"]) == {"case_0"}
+    assert found["labels"]["held_out"]["people"] == 2
+
+
+@pytest.mark.parametrize("channel", ["T2/FLAIR", "../../../out", "t1\tx\n"])
+def test_a_channel_may_have_any_name_and_nothing_is_written_elsewhere(report, tmp_path, folded_folder, channel):
+    copied = label_of(2, 3)
+    made = folded_dataset(tmp_path / "a" / "Dataset501_t2", [hidden(copied, image_of(copied, 1))], channel=channel)
+    code, found = report(made, "--against", folded_folder)
+    assert code == 3
+    assert found["images"]["flagged"][0]["channel"] == channel
+    assert {path.name for path in (made / "brainspade" / "audit").iterdir()} == {"01.png", "02.png"}
+    assert not list(tmp_path.glob("*.png"))
+    rows = (made / "brainspade" / "audit-slices.tsv").read_text().splitlines()
+    assert [row.count("\t") for row in rows] == [6, 6, 6]
+
+
+def test_a_channel_called_labels_is_refused(run, tmp_path, folded_folder):
+    made = folded_dataset(tmp_path / "Dataset501_x", [new_person(0)], channel="labels")
+    code, _, error = run("audit", made, "--against", folded_folder)
+    assert code == 2
+    assert "give it another name" in error
+
+
+def test_a_plain_dataset_can_be_audited(report, tmp_path, folded_folder):
+    made = folded_dataset(tmp_path / "Dataset501_plain", [new_person(0)])
+    shutil.rmtree(made / "brainspade")
+    assert report(made, "--against", folded_folder)[0] == 0
+    assert (made / "brainspade" / "audit.json").is_file()
+
+
 def test_labels_that_show_no_tissues_are_left_out(report, tmp_path, folded_folder):
     pairs = [((label > 2).astype(np.uint8), image) for label, image in map(new_person, range(2))]
     made = folded_dataset(tmp_path / "Dataset501_task", pairs, names=("background", "lesion"))
@@ -151,6 +194,8 @@ def test_labels_that_show_no_tissues_are_left_out(report, tmp_path, folded_folde
     assert found["labels"] is None
     assert found["images"]["looked_at"] == 2
     assert any("only the images" in note for note in found["notes"])
+    assert (found["audited"], found["not_audited"]) == (["t1"], ["labels"])
+    assert "no slice repeats anyone (audited: t1; not audited: labels)" in report_text(found)
 
 
 def test_labels_under_other_numbers_are_understood(report, tmp_path, folded_folder):
