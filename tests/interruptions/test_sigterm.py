@@ -21,9 +21,9 @@ SECONDS = 20.0
 QUICK = ("sample", "export-nnunet")
 QUICK_FIRST = [command if command in QUICK else pytest.param(command, marks=pytest.mark.slow) for command in COMMANDS]
 # A library's long call: it lets other threads run, and lets Python's signal handlers wait.
-LONG_CALL = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
+LONG_CALL = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"
 WATCHED = """
-import sys, time
+import hashlib, sys, time
 from brainspade_cli.stopping import in_its_own_time, sigterm_interrupts
 try:
     with sigterm_interrupts(lambda: "last words") as received:
@@ -67,6 +67,8 @@ def watched(work: str) -> subprocess.Popen[str]:
 
 def test_a_call_that_python_cannot_interrupt_is_ended() -> None:
     process = watched(LONG_CALL)
+    # It says that it has begun, and then calls.
+    time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=SECONDS)
     assert (process.returncode, said) == (143, "last words")
@@ -75,7 +77,7 @@ def test_a_call_that_python_cannot_interrupt_is_ended() -> None:
 def test_threads_that_go_on_do_not_keep_it() -> None:
     process = watched(f"""
         import threading
-        threading.Thread(target=exec, args=({LONG_CALL!r},)).start()
+        threading.Thread(target=lambda: {LONG_CALL}).start()
         print("at work", flush=True)
         time.sleep(99)""")
     assert process.stdout is not None
