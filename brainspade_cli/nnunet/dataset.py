@@ -100,6 +100,8 @@ def read_header(folder: Path) -> RawHeader:
     try:
         content = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
+        if not folder.is_dir():
+            raise DatasetError(f"There is no folder {folder}; give one that `brainspade sample` made.") from error
         raise DatasetError(
             f"{folder} has no dataset.json, so it is no nnU-Net raw dataset, or one that is not finished yet;"
             " where a run was interrupted, give the same command again."

@@ -112,3 +112,11 @@ def test_regions_and_ignore_are_values_but_no_plain_labels(tmp_path):
     with pytest.raises(DatasetError, match="regions"):
         _ = header.plain_labels
     assert json.loads((folder / "dataset.json").read_text())["labels"] == labels
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(DatasetError, match="There is no folder"):
+        read_dataset(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="no nnU-Net raw dataset"):
+        read_dataset(tmp_path / "empty")
