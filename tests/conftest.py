@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from brainspade_cli import cli
 from brainspade_cli.anatomy import BACKGROUND, BRAINSTEM, CHANNELS, CSF, DEEP_GM, GM, OEDEMA, TUMOUR, WM
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.slices import BACKGROUND_VALUE, ScanRecord, create_slice_set, write_record
 
 SLICES_PER_SCAN = 6
+# Exit code, stdout and stderr of a command.
+CommandLine = Callable[..., tuple[int, str, str]]
 # Mean intensity of each tissue, in z-scores before standardisation: csf, gm, wm, deep gm, brainstem, tumour, oedema.
 CONTRASTS = {
     "t1": (-2.0, 0.0, 1.2, 0.5, 0.8, -0.8, -0.4),
@@ -25,6 +31,23 @@ CONTRASTS = {
 def _few_threads() -> None:
     """Tiny networks gain nothing from many threads, and share the machine with other test runs."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run `brainspade ARGUMENTS` in this process; returns exit code, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["brainspade", *map(str, arguments)])
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        out, error = capfd.readouterr()
+        return code, out, error
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -34,23 +34,12 @@ COMMANDS = [
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
+def run(monkeypatch, command_line):
     """Run `brainspade ARGUMENTS` in this process; returns exit code, stdout, stderr."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["brainspade", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, error = capfd.readouterr()
-        return code, out, error
-
-    return call
+    return command_line
 
 
 @pytest.fixture(scope="module")

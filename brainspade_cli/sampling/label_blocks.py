@@ -169,8 +169,9 @@ class GeneratedLabels:
                 problems = label_problems(label, lesion)
             loose = crumbs(label)
             maps[place][:, loose], maps[place][BACKGROUND, loose], label[loose] = 0, 255, BACKGROUND
-            # A lesion may have lain in the pieces that were just taken away.
-            problems = tuple(dict.fromkeys((*problems, *label_problems(label, lesion))))
+            if loose.any():
+                # A lesion may have lain in the pieces that were just taken away.
+                problems = tuple(dict.fromkeys((*problems, *label_problems(label, lesion))))
             draws.append(
                 LabelDraw(
                     maps=maps[place],

@@ -18,6 +18,7 @@ from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
 from brainspade_cli.training.atlas import latent_atlas
 from brainspade_cli.training.batches import LabelTable
+from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.latents import LatentStore
 from brainspade_cli.training.loop import Batch, Plan, Stage, Update, step_generator
 from brainspade_cli.training.pictures import label_rows
@@ -67,7 +68,8 @@ def train_denoiser(
         network.load_state_dict(initial)
     mean = torch.tensor(statistics.mean)[:, None, None]
     std = torch.tensor(statistics.std)[:, None, None]
-    if network.has_atlas:
+    # A checkpoint has the atlas with the rest of the network.
+    if network.has_atlas and newest_checkpoint(run.folder(stage_name(population))) is None:
         network.atlas.copy_(latent_atlas(store, table.people(), mean, std))
     shape = store.mean.shape[2:]
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import copy
 import shutil
-import signal
-import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -28,7 +25,6 @@ from torch import Tensor, nn, optim
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, TrainingError
 from brainspade_cli.files import disk_errors, remove_partials, replacing
-from brainspade_cli.stopping import TERMINATED, in_its_own_time
 from brainspade_cli.training.checkpoints import (
     TrainingState,
     later_checkpoints,
@@ -39,6 +35,7 @@ from brainspade_cli.training.checkpoints import (
 from brainspade_cli.training.losslog import LossLog
 from brainspade_cli.training.machine import Machine, seeded
 from brainspade_cli.training.pieces import Batch, Loss, Pieces, add_gradients
+from brainspade_cli.training.stop_signals import interruption, stop_signals
 
 # Random choices of a whole batch, on the CPU: every tensor's first dimension is the batch.
 Plan = dict[str, Tensor]
@@ -46,7 +43,6 @@ Plan = dict[str, Tensor]
 LOG_ROWS = 50_000
 PICTURES = 12
 PICTURE_INTERVAL = 50
-SAME_SIGNAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ def _run(
     picture_interval = max(PICTURE_INTERVAL, stage.steps // PICTURES)
     pieces = Pieces(reporter.warn)
     begun = saved = time.monotonic()
-    with _stop_signals() as stopping, reporter.progress(stage.name, stage.steps, start) as advance:
+    with stop_signals() as stopping, reporter.progress(stage.name, stage.steps, start) as advance:
         for step in range(start, stage.steps):
             plan = _share(stage.draw(step_generator(seed, stage.name, step)), machine)
             values: dict[str, float] = {}
@@ -191,7 +187,7 @@ def _run(
             if signalled:
                 machine.wait()
                 reporter.say(f"{stage.name}: stopped after step {done}; go on with --resume")
-                raise _interruption(stopping)
+                raise interruption(stopping)
 
 
 def _apply(
@@ -293,39 +289,3 @@ def _save_picture(stage: Stage, state: TrainingState, folder: Path, done: int, s
         module.train(modes[name])
     with replacing(folder / f"samples-{done:08d}.png") as path:
         image.save(path)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in the yielded list while the block runs.
-
-    A second SIGINT interrupts at once, unless it comes with the first: torchrun passes on what its children got too.
-    """
-    received: list[int] = []
-    first = 0.0
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        if number == signal.SIGINT and received and time.monotonic() - first > SAME_SIGNAL_SECONDS:
-            raise KeyboardInterrupt
-        first = first if received else time.monotonic()
-        received.append(number)
-
-    with in_its_own_time():
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield received
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    # Those that came too late for the last step to see are for whatever comes next.
-    if received:
-        signal.raise_signal(received[0])
-
-
-def _interruption(received: list[int]) -> BaseException:
-    """What to leave with: as the signal's default would; a process that was told by its peers counts as interrupted."""
-    return SystemExit(TERMINATED) if signal.SIGTERM in received else KeyboardInterrupt()

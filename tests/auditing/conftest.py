@@ -1,11 +1,9 @@
 """Slice sets of folded people, made once, and the command line."""
 
 import json
-import sys
 
 import pytest
 
-from brainspade_cli import cli
 from tests.auditing.folded import folded_set
 
 
@@ -16,19 +14,9 @@ def folded_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
+def run(command_line):
     """Run `brainspade ARGUMENTS` in this process; returns exit code, stdout, stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["brainspade", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capfd.readouterr()
-
-    return call
+    return command_line
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """`brainspade evaluate` as a person runs it: datasets on disk, a table, a report, one sentence where it cannot be."""
 
 import json
-import sys
+from functools import partial
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from brainspade_cli import cli
 from brainspade_cli.evaluating.read_raw import open_raw
 from brainspade_cli.nnunet.export import export
 from brainspade_cli.nnunet.planes import NIFTI, PNG
@@ -57,19 +56,9 @@ def made_dataset(folder, *, pairs=PAIRS, ending=NIFTI, tumour=True, save_pv=Fals
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
+def run(command_line):
     """Run `brainspade evaluate ARGUMENTS` in this process; returns exit code, stdout, stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["brainspade", "evaluate", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capfd.readouterr()
-
-    return call
+    return partial(command_line, "evaluate")
 
 
 @pytest.fixture
