@@ -34,7 +34,7 @@ from brainspade_cli.training.loop import step_generator
 from brainspade_cli.training.run import Run
 from brainspade_cli.training.transplant import draw_hosts, transplant
 
-ENCODED_TOGETHER = 8
+ENCODED_TOGETHER = 32
 STATISTICS_ROWS = 256
 # The share of latents that lies within their limit.
 INSIDE = 0.9999
@@ -73,8 +73,7 @@ def latent_statistics(run: Run, autoencoder: LabelAutoencoder, table: LabelTable
     generator = step_generator(run.seed, "latent statistics", 0)
     rows = table.draw(min(STATISTICS_ROWS, 8 * len(table)), generator)
     parts = [
-        _encode(run, autoencoder, table.maps(part).to(run.machine.device)).cpu()
-        for part in rows.split(ENCODED_TOGETHER)
+        _encode(run, autoencoder, table.maps(part, run.machine.device)).cpu() for part in rows.split(ENCODED_TOGETHER)
     ]
     values = torch.cat(parts).double().transpose(0, 1).flatten(1)
     mean, std = values.mean(dim=1), values.std(dim=1).clamp(min=1e-6)
@@ -119,7 +118,7 @@ def _encode_all(
         for number, rows in enumerate(batches):
             if number % machine.processes != machine.rank and stores:
                 continue
-            maps = table.maps(rows).to(machine.device)
+            maps = table.maps(rows, machine.device)
             generator = step_generator(run.seed, f"latents {folder.name}", number)
             for copy in range(copies):
                 affine = draw_affine(
@@ -155,7 +154,7 @@ def _with_moved_tumours(
     places = torch.nonzero(chosen & (hosts >= 0)).flatten()
     if not len(places):
         return maps, told
-    moved, loads = transplant(maps[places], everything.maps(hosts[places]).to(maps.device))
+    moved, loads = transplant(maps[places], everything.maps(hosts[places], maps.device))
     kept = (loads > 0).cpu()
     maps = maps.clone()
     maps[places[kept]] = moved[kept]

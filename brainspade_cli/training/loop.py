@@ -1,13 +1,14 @@
 """The training loop. Every stage of every training runs through `train`.
 
 All randomness of step s comes from generators derived from (seed, stage, s), so a step's batch does not depend on what
-ran before it, and a training that stopped and went on is bit for bit the one that never stopped. With several
+ran before it, and a training on a CPU that stopped and went on is bit for bit the one that never stopped. With several
 processes each computes a share of the same batch, and gradients are averaged before every optimiser step.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import shutil
 import time
 import zlib
@@ -21,10 +22,12 @@ import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn, optim
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, TrainingError
 from brainspade_cli.files import disk_errors, remove_partials, replacing
+from brainspade_cli.training.ahead import made_ahead
 from brainspade_cli.training.checkpoints import (
     TrainingState,
     later_checkpoints,
@@ -43,6 +46,8 @@ Plan = dict[str, Tensor]
 LOG_ROWS = 50_000
 PICTURES = 12
 PICTURE_INTERVAL = 50
+# Batches that an accelerator finds ready. A CPU that computes has no time to make them ready beside it.
+AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class Update:
 class Stage:
     """One training: its networks, how a batch is drawn and loaded, and the updates that every step makes in order.
 
-    `draw(generator)` gives the plan of a whole batch; `load(plan)` makes a batch of a share of it. `averaged` names the
+    `draw(generator)` gives the plan of a whole batch; `load(plan)` makes a batch of a share of it, perhaps in another
+    thread: what is random in it is in the plan. `averaged` names the
     networks of which an exponential moving average is kept. `settings` is what a checkpoint must agree with to be
     resumed. `picture(averages)` draws a sample for people to look at. A `gradient_clip` of 0 clips nothing.
     """
@@ -108,7 +114,7 @@ def train(
     for module in stage.modules.values():
         module.to(machine.device).train()
     averages = {name: _frozen_copy(stage.modules[name]) for name in stage.averaged}
-    optimisers = {update.name: _optimiser(stage, update) for update in stage.updates}
+    optimisers = {update.name: _optimiser(stage, update, machine) for update in stage.updates}
     state = TrainingState(stage.modules, averages, optimisers)
     if _agreed(restore(folder, state, stage.settings), folder, machine) < stage.steps:
         with disk_errors(folder, "go on with --resume"), machine.alone(folder):
@@ -155,12 +161,19 @@ def _run(
     picture_interval = max(PICTURE_INTERVAL, stage.steps // PICTURES)
     pieces = Pieces(reporter.warn)
     begun = saved = time.monotonic()
-    with stop_signals() as stopping, reporter.progress(stage.name, stage.steps, start) as advance:
-        for step in range(start, stage.steps):
-            plan = _share(stage.draw(step_generator(seed, stage.name, step)), machine)
+
+    def load(step: int) -> Batch:
+        return stage.load(_share(stage.draw(step_generator(seed, stage.name, step)), machine))
+
+    with (
+        stop_signals() as stopping,
+        reporter.progress(stage.name, stage.steps, start) as advance,
+        made_ahead(load, range(start, stage.steps), 0 if machine.compute.is_cpu else AHEAD) as batches,
+    ):
+        for step, loaded in zip(range(start, stage.steps), batches, strict=True):
             values: dict[str, float] = {}
             with seeded(step_seed(seed, stage.name, step) + machine.rank, machine.device):
-                batch = pieces.cut(stage.load(plan))
+                batch = pieces.cut(loaded)
                 for update in stage.updates:
                     batch, terms = _apply(update, stage, state, batch, step, machine, pieces)
                     values |= terms
@@ -170,7 +183,7 @@ def _run(
 
             done = step + 1
             finished = done == stage.steps
-            signalled = machine.mean(torch.tensor(float(bool(stopping)), device=machine.device)).item() > 0
+            signalled = machine.any(bool(stopping))
             if log is not None:
                 summary = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
                 advance(1, summary)
@@ -213,27 +226,25 @@ def _apply(
             continue
         optimiser.zero_grad(set_to_none=True)
         batch = pieces.finer(batch)
-    logged = machine.mean(torch.stack(list(terms.values())))
-    if not bool(torch.isfinite(logged[0])):
-        raise TrainingError(
-            f"The loss of stage {stage.name} is not a finite number at step {step} ({update.name}); "
-            "lower the learning rate and resume from the last checkpoint."
-        )
     gradients = [parameter.grad for parameter in own if parameter.grad is not None]
     machine.mean_in_place(gradients)
     norm = torch.nn.utils.get_total_norm(gradients)
-    if not bool(torch.isfinite(norm)):
-        raise TrainingError(
-            f"A gradient of stage {stage.name} is not a finite number at step {step} ({update.name}); "
-            "lower the learning rate and resume from the last checkpoint."
-        )
+    logged = machine.mean(torch.stack([*terms.values(), norm]))
+    # Fetched at once, for an accelerator that is asked waits until it has nothing left to do.
+    total, *values, norm_value = logged.tolist()
+    for what, number in (("The loss", total), ("A gradient", norm_value)):
+        if not math.isfinite(number):
+            raise TrainingError(
+                f"{what} of stage {stage.name} is not a finite number at step {step} ({update.name}); "
+                "lower the learning rate and resume from the last checkpoint."
+            )
     if stage.gradient_clip > 0:
         torch.nn.utils.clip_grads_with_norm_(own, stage.gradient_clip, norm)
     for group in optimiser.param_groups:
         group["lr"] = update.rate(step)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
-    return batch, dict(zip(list(terms)[1:], logged[1:].tolist(), strict=True))
+    return batch, dict(zip(list(terms)[1:], values, strict=True))
 
 
 def _share(plan: Plan, machine: Machine) -> Plan:
@@ -257,9 +268,9 @@ def _statistics(modules: Mapping[str, nn.Module]) -> list[Tensor]:
     ]
 
 
-def _optimiser(stage: Stage, update: Update) -> optim.Optimizer:
+def _optimiser(stage: Stage, update: Update, machine: Machine) -> optim.Optimizer:
     parameters = [parameter for name in update.modules for parameter in stage.modules[name].parameters()]
-    return optim.Adam(parameters, lr=update.rate(0), betas=update.betas)
+    return optim.Adam(parameters, lr=update.rate(0), betas=update.betas, fused=machine.device.type == "cuda")
 
 
 def _frozen_copy(module: nn.Module) -> nn.Module:
@@ -270,8 +281,7 @@ def _frozen_copy(module: nn.Module) -> nn.Module:
 def _average(average: nn.Module, module: nn.Module, decay: float, step: int) -> None:
     """Move an average towards its network; quicker over the first steps, so that it forgets the initialisation."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
-    for mean, current in zip(average.parameters(), module.parameters(), strict=True):
-        mean.lerp_(current, weight)
+    get_ema_multi_avg_fn(1 - weight)(list(average.parameters()), list(module.parameters()), step)
     for kept, newest in zip(average.buffers(), module.buffers(), strict=True):
         kept.copy_(newest)
 

@@ -56,6 +56,12 @@ class Machine:
             reduced: Tensor = self.accelerator.reduce(values, reduction="mean")
         return reduced
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in one of the processes; the same answer in each of them."""
+        if self.processes == 1:
+            return flag
+        return self.mean(torch.tensor(float(flag), device=self.device)).item() > 0
+
     def agrees(self, value: int) -> bool:
         """Whether all processes hold the same value; the same answer in each of them."""
         if self.processes == 1:
@@ -82,7 +88,7 @@ class Machine:
             folder.mkdir(parents=True, exist_ok=True)
             handle = hold(path)
         try:
-            if self.mean(torch.tensor(float(handle is None), device=self.device)).item() > 0:
+            if self.any(handle is None):
                 raise InputError(f"Another training is at work in {folder}; wait for it, or choose another --out.")
             yield
         finally:
@@ -101,6 +107,9 @@ def open_machine(device: str, precision: str) -> Machine:
     Started under `torchrun`, the processes find each other and split every batch between them.
     """
     compute = open_compute(device, precision)
+    if not compute.is_cpu:
+        # Of every convolution the fastest kernel for the one shape that a training gives it, found by trying.
+        torch.backends.cudnn.benchmark = True
     return Machine(Accelerator(cpu=compute.is_cpu), compute)
 
 

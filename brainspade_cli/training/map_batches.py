@@ -41,7 +41,7 @@ def draw_maps(run: Run, table: LabelTable, generator: torch.Generator) -> Plan:
 def load_maps(run: Run, table: LabelTable, plan: Plan) -> Batch:
     """The deformed maps (B, 8, 192, 256) of a plan, with its noise and channels, on the device."""
     device = run.machine.device
-    maps = warp_maps(table.maps(plan["rows"]).to(device), plan["affine"])
+    maps = warp_maps(table.maps(plan["rows"], device), plan["affine"])
     return {"maps": maps, "noise": plan["noise"].to(device), "channels": plan["channels"].to(device)}
 
 

@@ -126,7 +126,7 @@ def _load(plan: Plan, table: ImageTable, augmenter: Augmenter, device: torch.dev
     target, style = augmenter.contrast(pair, plan).split(1, dim=1)
     modality, dataset = table.targets(plan["rows"])
     batch = {
-        "maps": mirror(table.maps(plan["rows"]).to(device), plan["mirror"]),
+        "maps": mirror(table.maps(plan["rows"], device), plan["mirror"]),
         "target": augmenter.disturb(mirror(target, plan["mirror"]), plan["target_bias"], plan["target_noise"]),
         "style": augmenter.disturb(mirror(style, plan["mirror_style"]), plan["style_bias"], plan["style_noise"]),
         "modality": modality,
