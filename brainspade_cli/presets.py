@@ -275,17 +275,17 @@ def presets() -> dict[str, Preset]:
             latent_copies=11,
             # Registered brains differ less in their place than a training of few people gains by moving them more.
             affine_shift=2.0,
-            denoiser_steps=12_000,
-            denoiser_batch=128,
+            denoiser_steps=6000,
+            denoiser_batch=64,
             warmup_steps=200,
             ema_decay=0.9995,
         ),
         images=replace(
             starter.images,
-            steps=5000,
-            batch=24,
+            steps=3000,
+            batch=16,
             # A sum over the batch: the same grip on a slice's code as with four.
-            kl_weight=2e-5,
+            kl_weight=2.5e-5,
             # Texture takes long to learn; with more steps it may weigh more beside the pixels.
             adversarial_weight=0.4,
             reconstruction_weight=6.0,

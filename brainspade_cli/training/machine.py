@@ -107,9 +107,6 @@ def open_machine(device: str, precision: str) -> Machine:
     Started under `torchrun`, the processes find each other and split every batch between them.
     """
     compute = open_compute(device, precision)
-    if not compute.is_cpu:
-        # Of every convolution the fastest kernel for the one shape that a training gives it, found by trying.
-        torch.backends.cudnn.benchmark = True
     return Machine(Accelerator(cpu=compute.is_cpu), compute)
 
 
