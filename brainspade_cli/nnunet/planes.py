@@ -55,7 +55,8 @@ def encode_nifti(plane: NDArray[Any], z_mm: float) -> bytes:
     header = _header(plane.shape, plane.dtype).copy()
     header["qoffset_z"] = header["srow_z"][3] = z_mm
     # The header's four bytes after itself say that no extension follows; voxels go first axis fastest.
-    return gzip.compress(header.binaryblock + bytes(4) + plane.tobytes("F"), COMPRESSION, mtime=0)
+    voxels = np.ascontiguousarray(plane.T).tobytes()
+    return gzip.compress(header.binaryblock + bytes(4) + voxels, COMPRESSION, mtime=0)
 
 
 @cache

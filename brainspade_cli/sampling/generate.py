@@ -25,8 +25,10 @@ from brainspade_cli.weights import Bundle
 
 # What the networks paint as brain stays this far above the background's value.
 MARGIN = 0.01
-# An accelerator works on one block while a thread looks through the labels of another.
-ACCELERATOR_LANES = 2
+# An accelerator works on one block while threads look through the labels of others. More than two of these only where
+# its memory has so many bytes for each.
+LEAST_LANES, MOST_LANES = 2, 4
+LANE_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def generate_pairs(
     """Yield the pairs `indices` (ascending), each a function of (weights, styles, plan, its index) alone.
 
     Labels come from `labels`, or from the bundle where that is None. A CPU makes a block in each of its lanes, as many
-    as it has threads, and paints image by image; an accelerator makes larger blocks, and two at a time. `batch_size`
+    as it has threads, and paints image by image; an accelerator makes larger blocks, two to four at once. `batch_size`
     bounds the memory this takes, None being "auto": the pairs in the making on a CPU, the images painted at once on an
     accelerator, where the batch is halved, and `on_notice` told, when memory runs out all the same. Labels do not
     depend on it by a bit, nor do images on a CPU; those of an accelerator do by rounding. Close the generator to end
@@ -80,8 +82,7 @@ def generate_pairs(
         return [Pair(index, draws[index - start], images[index - start], choices[index - start]) for index in wanted]
 
     blocks = (list(wanted) for _, wanted in groupby(indices, key=lambda index: index // size))
-    count = ACCELERATOR_LANES if not compute.is_cpu else None if batch_size is None else batch_size // BLOCK
-    with Lanes(count) as lanes:
+    with Lanes(_lane_count(compute, batch_size)) as lanes:
         try:
             for pairs in lanes.in_order(make, blocks):
                 yield from pairs
@@ -163,10 +164,25 @@ class Painter:
         self.on_notice(f"The device ran out of memory; images are now painted {self.batch} at a time.")
 
 
+def _lane_count(compute: Compute, batch_size: int | None) -> int:
+    """How many blocks are in the making at once."""
+    if not compute.is_cpu:
+        return _accelerator_lanes(compute.device)
+    threads = torch.get_num_threads()
+    return threads if batch_size is None else max(1, min(batch_size // BLOCK, threads))
+
+
+def _accelerator_lanes(device: torch.device) -> int:
+    if device.type != "cuda":
+        return LEAST_LANES
+    _, total = torch.cuda.mem_get_info(device)
+    return max(LEAST_LANES, min(total // LANE_BYTES, MOST_LANES))
+
+
 def _affordable_batch(device: torch.device, width: int) -> int:
-    """How many images half the free memory holds; some ten feature maps of the widest full-size level live at once."""
+    """How many images a lane's share of free memory holds; some ten maps of the widest full-size level live at once."""
     if device.type != "cuda":
         return BLOCK
     free, _ = torch.cuda.mem_get_info(device)
     image_bytes = 192 * 256 * 4 * 10 * 3 * width
-    return max(1, min(4 * BLOCK, free // 2 // image_bytes))
+    return max(1, min(4 * BLOCK, free // _accelerator_lanes(device) // image_bytes))

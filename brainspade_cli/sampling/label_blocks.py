@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainspade_cli.anatomy import BACKGROUND, LESIONS
+from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.bundle_config import ConditionTable
 from brainspade_cli.devices import Compute
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
-from brainspade_cli.sampling.label_checks import crumbs, label_problems
+from brainspade_cli.sampling.label_checks import crumbs, label_problems, lesion_pixels
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
 from brainspade_cli.sampling.plan import MAX_ATTEMPTS, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
@@ -27,6 +27,8 @@ from brainspade_cli.weights import Bundle
 
 # Failed labels are drawn again in batches of this many: few fail, and a whole block for one would be seven for nothing.
 REDRAWN_TOGETHER = 2
+# An accelerator takes as long for two labels as for this many: what it does in a step is less than telling it to.
+WIDE_REDRAWN_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class GeneratedLabels:
         self.std = torch.tensor(statistics.std, device=compute.device).view(1, -1, 1, 1)
         self.schedule = NoiseSchedule(bundle.config.networks.schedule)
         down_sampling = bundle.config.networks.autoencoder.down_sampling
+        self.redrawn_together = REDRAWN_TOGETHER if compute.is_cpu else WIDE_REDRAWN_TOGETHER
         self.latent_shape = (len(statistics.mean), *(side // down_sampling for side in SLICE_SHAPE))
 
     def draw(self, members: range) -> list[LabelDraw]:
@@ -90,13 +93,13 @@ class GeneratedLabels:
         once is fixed for the first attempts, and for all later ones: other shapes would give other last bits.
         """
         best = dict(zip(members, self.first_attempts(members), strict=True))
-        tried = 1
+        tried, together = 1, self.redrawn_together
         while tried < MAX_ATTEMPTS and (failed := [index for index, draw in best.items() if draw.problems]):
             # Where fewer failed than fit, the rest of the batch is used for attempts further on.
-            attempts = range(tried, min(tried + max(1, REDRAWN_TOGETHER // len(failed)), MAX_ATTEMPTS))
+            attempts = range(tried, min(tried + max(1, together // len(failed)), MAX_ATTEMPTS))
             again = [_Request(index, attempt) for attempt in attempts for index in failed]
-            for start in range(0, len(again), REDRAWN_TOGETHER):
-                for draw, request in self._denoise(again[start : start + REDRAWN_TOGETHER], REDRAWN_TOGETHER):
+            for start in range(0, len(again), together):
+                for draw, request in self._denoise(again[start : start + together], together):
                     if len(draw.problems) < len(best[request.index].problems):
                         best[request.index] = draw
             tried = attempts.stop
@@ -162,14 +165,14 @@ class GeneratedLabels:
         for place, request in enumerate(requests):
             lesion, label = self.plan.wants_lesion(request.index), labels[place]
             problems = label_problems(label, lesion)
-            if not lesion and np.isin(label, LESIONS).any():
+            if not lesion and lesion_pixels(label):
                 # A few stray pixels, or what is left after every attempt: a label without a lesion holds none.
                 healthy, channels = to_maps(without_lesions(logits[place : place + 1]))
                 maps[place], label = healthy[0].cpu().numpy(), channels[0].cpu().numpy()
                 problems = label_problems(label, lesion)
             loose = crumbs(label)
-            maps[place][:, loose], maps[place][BACKGROUND, loose], label[loose] = 0, 255, BACKGROUND
             if loose.any():
+                maps[place][:, loose], maps[place][BACKGROUND, loose], label[loose] = 0, 255, BACKGROUND
                 # A lesion may have lain in the pieces that were just taken away.
                 problems = tuple(dict.fromkeys((*problems, *label_problems(label, lesion))))
             draws.append(

@@ -20,7 +20,7 @@ _DIAGONALS_TOO = np.ones((3, 3), bool)
 
 def lesion_pixels(label: NDArray[np.uint8]) -> int:
     """Number of pixels that are tumour or oedema in a label (X, Y)."""
-    return int(np.isin(label, LESIONS).sum())
+    return sum(int(np.count_nonzero(label == lesion)) for lesion in LESIONS)
 
 
 def crumbs(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -28,7 +28,7 @@ def crumbs(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
     parts, _ = ndimage.label(label != BACKGROUND, structure=_DIAGONALS_TOO)
     small = np.bincount(parts.ravel()) < PART_PIXELS
     small[0] = False
-    return small[parts]
+    return small[parts] if small.any() else np.zeros(label.shape, bool)
 
 
 def label_problems(label: NDArray[np.uint8], lesion: bool | None) -> tuple[str, ...]:

@@ -21,14 +21,14 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """Worker threads in which torch uses one thread each: `count`, at most and by default as many as torch would use.
+    """Worker threads in which torch uses one thread each: `count`, by default as many as torch would use.
 
     Use it as a context manager; leaving the block waits for the work that is under way.
     """
 
     def __init__(self, count: int | None = None) -> None:
         threads = torch.get_num_threads()
-        self.count = threads if count is None else max(1, min(count, threads))
+        self.count = threads if count is None else count
         self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane")
         # A thread's own setting stays with it, but torch also hands the latest one on to threads yet to come: so all
         # lanes take theirs now, and then the setting goes back.

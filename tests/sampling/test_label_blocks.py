@@ -14,7 +14,12 @@ from brainspade_cli.bundle_config import ConditionTable
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import InputError, WeightsError
 from brainspade_cli.sampling import label_blocks
-from brainspade_cli.sampling.label_blocks import GeneratedLabels, draw_condition
+from brainspade_cli.sampling.label_blocks import (
+    REDRAWN_TOGETHER,
+    WIDE_REDRAWN_TOGETHER,
+    GeneratedLabels,
+    draw_condition,
+)
 from brainspade_cli.sampling.label_checks import lesion_pixels
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
 from brainspade_cli.weights import Bundle
@@ -68,6 +73,38 @@ def test_only_what_failed_is_drawn_again_and_keeps_its_place(bundle: Bundle) -> 
     # Attempts differ in their noise, and what did not fail is what it was.
     assert all(torch.equal(a, b) for a, b in zip(good.calls, patchy.calls[:BLOCK], strict=True))
     assert len({call.sum().item() for call in patchy.calls}) == BLOCK + 2 + 2
+
+
+class Accelerator(Compute):
+    """A CPU that is taken for an accelerator."""
+
+    @property
+    def is_cpu(self) -> bool:
+        return False
+
+
+class Fussy:
+    """Stands for the autoencoder: a tumour in labels whose latents lie above 0 in sum, and none in the others."""
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        labels = [ellipse_label(tumour=bool(total > 0)) for total in latents.sum(dim=(1, 2, 3))]
+        return torch.from_numpy(np.stack([one_hot_maps(label) for label in labels]).astype(np.float32)) / 16
+
+
+def test_an_accelerator_draws_again_in_fewer_calls_and_keeps_the_same_attempts(bundle: Bundle) -> None:
+    kept, calls = [], []
+    for compute in (CPU, Accelerator(CPU.device, "fp32")):
+        labels = GeneratedLabels(bundle, PairPlan(tumour=True, steps=1), compute)
+        labels.autoencoder = Fussy()  # type: ignore[assignment]
+        sizes: list[int] = []
+        labels.denoiser.register_forward_pre_hook(lambda _, inputs, sizes=sizes: sizes.append(len(inputs[0])))
+        kept.append([(draw.attempts, draw.problems) for draw in labels.draw(block(0))])
+        calls.append(sizes)
+    assert kept[0] == kept[1]
+    assert max(attempts for attempts, _ in kept[0]) > 1
+    assert set(calls[0][1:]) == {REDRAWN_TOGETHER}
+    assert set(calls[1][1:]) == {WIDE_REDRAWN_TOGETHER}
+    assert len(calls[1]) < len(calls[0])
 
 
 def test_a_label_that_fails_every_time_is_kept_and_says_why(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

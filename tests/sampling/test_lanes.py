@@ -34,6 +34,13 @@ def test_torch_uses_one_thread_in_a_lane_and_as_many_as_before_elsewhere() -> No
 
 
 @pytest.mark.usefixtures("two_threads")
+def test_as_many_lanes_as_asked_for_also_beyond_the_threads() -> None:
+    everybody = threading.Barrier(3)
+    with Lanes(3) as lanes:
+        assert len(list(lanes.in_order(lambda _: everybody.wait(10), range(3)))) == 3
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_results_come_in_order_and_little_runs_ahead() -> None:
     taken: list[int] = []
 
