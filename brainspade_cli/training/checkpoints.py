@@ -60,6 +60,11 @@ class TrainingState:
                 index, entry = key.split(".", 1)
                 entries.setdefault(int(index), {})[entry] = value
             optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
+            for parameter, state in optimiser.state.items():
+                for key, value in state.items():
+                    if value.shape == parameter.shape:
+                        # Laid out in memory as its parameter is, which a fused optimiser asks for.
+                        state[key] = torch.empty_like(parameter).copy_(value)
 
 
 def save_checkpoint(folder: Path, state: TrainingState, step: int, settings: Mapping[str, Any]) -> Path:
