@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainspade_cli.auditing.canonical import rough
+from brainspade_cli.auditing.canonical import rough, unit
 
 ROUGH_STEPS = 4
 FINE_STEPS = 3
@@ -43,7 +43,8 @@ def align_rough(fixed: Tensor, moving: Tensor, start: Tensor) -> tuple[Tensor, T
 
 def align_fine(fixed: Tensor, moving: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """Correlation (N,), -1..1, of pairs of folds (N, *FRAME) laid over each other at 2 mm, and the maps (N, 2, 3)."""
-    return _align(fixed, moving, start, FINE_STEPS)
+    # Folds that were stored or moved have lost strength, which is no disagreement.
+    return _align(unit(fixed), moving, start, FINE_STEPS)
 
 
 def warp(stack: Tensor, maps: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ def warp(stack: Tensor, maps: Tensor) -> Tensor:
 
 
 def _align(fixed: Tensor, moving: Tensor, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """The best correlation (N,) on the way, and its maps."""
+    """The best correlation (N,) on the way, and its maps; what is fixed has mean square 1, or is all 0."""
     basis = _basis(fixed)
     scale = fixed.new_tensor([_ARM, _ARM, 1.0])
     stack = torch.stack([moving, *torch.gradient(moving, dim=(1, 2))], 1)

@@ -31,6 +31,8 @@ BIAS_GRID = 4
 # Half of the images lose resolution: voxels up to so many millimetres wide, along one axis or both.
 COARSEST = 3.0
 LOG_GAMMA = 0.4
+# A brain value must not look like background: the lowest z-score.
+DARKEST = BACKGROUND_VALUE + 0.01
 
 
 def simulate(
@@ -77,9 +79,21 @@ def paint_at_random(label: NDArray[np.uint8], rng: np.random.Generator) -> NDArr
     if not high > low:
         return np.full(label.shape, BACKGROUND_VALUE, np.float32)
     image = np.clip((image - low) / (high - low), 0, 1) ** np.exp(rng.normal(0, LOG_GAMMA))
+    image = np.maximum(image, _floor(image[brain]))
     scored = (image - image[brain].mean()) / max(image[brain].std(), 1e-6)
-    # A brain value must not look like background.
-    return np.where(brain, np.maximum(scored, BACKGROUND_VALUE + 0.01), BACKGROUND_VALUE).astype(np.float32)
+    return np.where(brain, scored, BACKGROUND_VALUE).astype(np.float32)
+
+
+def _floor(values: NDArray[np.float64]) -> float:
+    """The lowest of the brain's values (N,) that has a z-score of `DARKEST` or more once all below are raised to it.
+
+    To cut z-scores off afterwards would give a brain with a few dark pixels another mean and deviation.
+    """
+    rising = np.sort(values)
+    raised = np.arange(len(rising))
+    mean, square = ((raised * powers + powers[::-1].cumsum()[::-1]) / len(rising) for powers in (rising, rising**2))
+    clear = rising >= mean + DARKEST * np.sqrt(np.maximum(square - mean**2, 0))
+    return float(rising[clear.argmax()])
 
 
 def _coarsened(image: NDArray[np.float64], brain: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import simulate
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from simulate import deform, paint_at_random
 
@@ -19,6 +19,7 @@ def as_it_is(monkeypatch):
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
+@example(877806, True)
 def test_pairs_are_z_scored_brains_on_their_deformed_label(seed, tumour):
     label, images = simulate.simulate(ellipse_label(tumour), 2, np.random.default_rng(seed))
     brain = label != 0
