@@ -17,6 +17,7 @@ from tests.sampling.parts import style_scan, tiny_bundle
 
 COMMANDS = ("sample", "prepare", "train-labels", "train-images", "export-nnunet")
 COARSE = (4.0, 4.0, 4.0)
+DESCRIPTIONS = ("README.md", "croissant.json")
 ON_CPU = ("--device", "cpu", "--precision", "fp32")
 
 
@@ -56,8 +57,9 @@ def outcome(out: Path) -> dict[str, bytes]:
     """Every file below `out`, hidden ones too, by name.
 
     Left out: how long a training's steps took, all but its newest checkpoint, the lock (of nobody, then) of a stage
-    that was killed when it had just been finished, and what `prepare` reports of scans that it found prepared. Nothing
-    else depends on whether a command was interrupted.
+    that was killed when it had just been finished, what `prepare` reports of scans that it found prepared, and the
+    dataset's name, which is its folder's, in what describes it. Nothing else depends on whether a command was
+    interrupted.
     """
     files = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file() and path.name != ".at-work"):
@@ -67,6 +69,8 @@ def outcome(out: Path) -> dict[str, bytes]:
             content = repr(rows).encode()
         if path.name == "report.tsv":
             content = b"\n".join(line.split(b"\t")[0] for line in content.splitlines())
+        if path.name in DESCRIPTIONS:
+            content = content.replace(out.name.encode(), b"NAME")
         checkpoint = path.parent.name.startswith("checkpoint-")
         if not checkpoint or path.parent == max(path.parent.parent.glob("checkpoint-*")):
             files[str(path.relative_to(out))] = content
