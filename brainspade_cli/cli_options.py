@@ -24,7 +24,7 @@ Revision = Annotated[str | None, typer.Option(envvar="BRAINSPADE_REVISION", help
 Offline = Annotated[bool, typer.Option("--offline", envvar="BRAINSPADE_OFFLINE", help="Use nothing but the cache.")]
 SliceFolder = Annotated[Path, typer.Argument(help="A slice set made by `brainspade prepare`.")]
 Out = Annotated[Path, typer.Option(help="Folder of the weights bundle to make or to go on with.")]
-PresetName = Annotated[str, typer.Option(envvar="BRAINSPADE_PRESET", help="tiny (tests), starter or paper (sizes).")]
+PresetName = Annotated[str, typer.Option(envvar="BRAINSPADE_PRESET", help="tiny, starter, starter-gpu or paper.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")]
 StartFrom = Annotated[
     str | None,

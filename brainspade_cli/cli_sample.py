@@ -75,6 +75,11 @@ def sample(
 
     Two channels of the same labels:  [bold]brainspade sample --style t1=t1.nii.gz flair=flair.nii.gz --n 20000[/bold]
     """
+    from brainspade_cli.styles.arguments import parse_styles
+
+    styles = (*(style or ()), *(more_styles or ()))
+    # Before torch is imported, which takes seconds: a mistyped name is told at once.
+    parse_styles(styles)
     from brainspade_cli.nnunet.raw import dataset_folder
     from brainspade_cli.sampling.plan import PairPlan
     from brainspade_cli.sampling.run import SampleRequest
@@ -83,7 +88,7 @@ def sample(
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
     request = SampleRequest(
-        styles=(*(style or ()), *(more_styles or ())),
+        styles=styles,
         pairs=n,
         folder=out or dataset_folder(501, "brainspade"),
         plan=PairPlan(seed, tumour, tumour_fraction, sampler, steps, guidance),

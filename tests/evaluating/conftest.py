@@ -1,9 +1,15 @@
 """Fixtures for the tests of `evaluate`: few pairs for the one figure that is slow, and phantom people."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from brainspade_cli.evaluating import diversity
-from tests.evaluating.known_answers import gather, phantom_people
+from tests.evaluating.phantom_people import phantom_people
+
+# The sets of known answers stand beside the package, with the script that prints their table.
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "known_answers"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,4 +28,6 @@ def made_people():
 @pytest.fixture(scope="session")
 def real_people():
     """Slices of four other phantom people, gathered."""
+    from known_sets import gather
+
     return gather(phantom_people(range(10, 14), slices=5), "t1")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from known_sets import SETS, answers, gather
 from scipy import ndimage
 
 from brainspade_cli.anatomy import NAMES
@@ -9,7 +10,6 @@ from brainspade_cli.evaluating.slice_source import Slice
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.preparing.volumes import read_volume
 from brainspade_cli.slices import BACKGROUND_VALUE
-from tests.evaluating.known_answers import SETS, answers, gather
 from tests.real_data import scan
 
 

@@ -1,21 +1,22 @@
-"""Sets of slices of which it is known how they must rank, made from slices of people."""
+"""Sets of slices of which it is known how they must rank, made from slices of people, and their figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brainspade_cli.anatomy import NAMES
 from brainspade_cli.console import Reporter
-from brainspade_cli.evaluating.collect import collect
+from brainspade_cli.evaluating.collect import Collected, collect
 from brainspade_cli.evaluating.contrast import tissue_contrast
 from brainspade_cli.evaluating.diversity import agreement, distinct_share, similarity
 from brainspade_cli.evaluating.fidelity import fidelity
 from brainspade_cli.evaluating.label_distance import label_distance
 from brainspade_cli.evaluating.slice_source import Slice, SliceSource
-from tests.conftest import brain_maps, paint, to_bytes
 
 SHIFT = 8
 FEW = 3
@@ -23,25 +24,10 @@ FEW = 3
 
 @dataclass(frozen=True)
 class Answers:
-    """The figures of one set against real people, by name."""
+    """The figures of one set against real people, by name; `verdicts`: whether each lies within their own spread."""
 
     figures: dict[str, float]
     verdicts: dict[str, bool | None]
-
-
-def phantom_people(numbers: Sequence[int], slices: int = 8, channel: str = "t1") -> list[Slice]:
-    """Slices of synthetic people, each with its own size of head and every second one with a tumour."""
-    found = []
-    for number in numbers:
-        generator = np.random.default_rng(number)
-        heights = np.linspace(-30, 40, slices)
-        maps = np.stack([brain_maps(generator, height, tumour=number % 2 == 1) for height in heights])
-        images = paint(maps, maps[:, 0] < 0.5, channel, generator)
-        for k in range(slices):
-            stored = to_bytes(maps[k : k + 1])[0]
-            label = stored.argmax(axis=0).astype(np.uint8)
-            found.append(Slice(label, stored, {channel: images[k]}, float(heights[k]), f"person-{number}"))
-    return found
 
 
 def noise(slices: Sequence[Slice]) -> list[Slice]:
@@ -78,7 +64,7 @@ def half_shifted(slices: Sequence[Slice]) -> list[Slice]:
 def inverted(slices: Sequence[Slice]) -> list[Slice]:
     """What was bright is dark."""
 
-    def change(image):
+    def change(image: NDArray[Any]) -> NDArray[np.float32]:
         return np.where(image == image[0, 0], -4.0, -image.astype(np.float32))
 
     return [replace(item, images={name: change(image) for name, image in item.images.items()}) for item in slices]
@@ -93,13 +79,14 @@ SETS: dict[str, Callable[[Sequence[Slice]], list[Slice]]] = {
 }
 
 
-def gather(slices: Sequence[Slice], channel: str):
+def gather(slices: Sequence[Slice], channel: str) -> Collected:
+    """The statistics of slices, as `brainspade evaluate` gathers them."""
     readers = [lambda item=item: item for item in slices]
     source = SliceSource(NAMES, (channel,), readers, len(slices), (), "these")
     return collect(source, Reporter(quiet=True), "slices")
 
 
-def answers(made, real, channel: str) -> Answers:
+def answers(made: Collected, real: Collected, channel: str) -> Answers:
     """All figures of a gathered set against another."""
     labels = label_distance(made.label_table, real.label_table)
     figures = {
