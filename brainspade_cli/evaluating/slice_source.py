@@ -44,5 +44,11 @@ class SliceSource:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """Up to `most` of the numbers 0 to count - 1, spread evenly."""
-    return [place * count // most for place in range(most)] if count > most else list(range(count))
+    """Up to `most` of the numbers 0 to count - 1, ascending: one from anywhere in each of as many equal parts.
+
+    The same ones at every call. Not every so manieth: a dataset alternates, pair by pair, between lesion and none.
+    """
+    if count <= most:
+        return list(range(count))
+    edges = [place * count // most for place in range(most + 1)]
+    return np.random.default_rng(most).integers(edges[:-1], edges[1:]).tolist()
