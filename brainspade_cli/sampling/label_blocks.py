@@ -19,8 +19,8 @@ from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
-from brainspade_cli.sampling.label_checks import crumbs, label_problems, lesion_pixels
-from brainspade_cli.sampling.label_maps import to_maps, without_lesions
+from brainspade_cli.sampling.label_checks import crumbs, holes, label_problems, lesion_pixels
+from brainspade_cli.sampling.label_maps import filled, to_maps, without_lesions
 from brainspade_cli.sampling.plan import MAX_ATTEMPTS, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.weights import Bundle
@@ -175,6 +175,8 @@ class GeneratedLabels:
                 maps[place][:, loose], maps[place][BACKGROUND, loose], label[loose] = 0, 255, BACKGROUND
                 # A lesion may have lain in the pieces that were just taken away.
                 problems = tuple(dict.fromkeys((*problems, *label_problems(label, lesion))))
+            if (gaps := holes(label)).any():
+                maps[place][:, gaps], label[gaps] = filled(maps[place][:, gaps])
             draws.append(
                 LabelDraw(
                     maps=maps[place],

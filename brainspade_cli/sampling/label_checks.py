@@ -15,6 +15,9 @@ BRAIN_FRACTION = (0.10, 0.60)
 PART_PIXELS = 150
 MAX_PARTS = 4
 MAX_CRUMBS = 0.05
+# Background in the midst of a brain is either wide, as between temporal lobes and cerebellum, or hardly there: of 591
+# real slices of healthy people and patients six in seven have none, and nine in ten at most two pixels.
+HOLE_PIXELS = 100
 _DIAGONALS_TOO = np.ones((3, 3), bool)
 
 
@@ -27,6 +30,16 @@ def crumbs(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where brain lies in pieces of fewer than `PART_PIXELS` pixels, apart from the rest, in a label (X, Y)."""
     parts, _ = ndimage.label(label != BACKGROUND, structure=_DIAGONALS_TOO)
     small = np.bincount(parts.ravel()) < PART_PIXELS
+    small[0] = False
+    return small[parts] if small.any() else np.zeros(label.shape, bool)
+
+
+def holes(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where fewer than `HOLE_PIXELS` pixels of background lie together with brain all around, in a label (X, Y)."""
+    parts, _ = ndimage.label(label == BACKGROUND)
+    small = np.bincount(parts.ravel()) < HOLE_PIXELS
+    for edge in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+        small[edge] = False
     small[0] = False
     return small[parts] if small.any() else np.zeros(label.shape, bool)
 

@@ -30,7 +30,7 @@ from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import Bundle, open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
-PAIRS_VERSION = 3
+PAIRS_VERSION = 4
 PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
 
 

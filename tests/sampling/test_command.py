@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,9 @@ def command(**changes: object) -> str:
     return sample_command(styles, 40, changes.pop("plan", PLAN), **{**known, **changes})
 
 
-def test_the_command_line_reads_the_command_back_as_it_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_reads_the_command_back_as_it_was_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked: list[SampleRequest] = []
 
     def catch(request: SampleRequest, reporter: object) -> None:
@@ -31,6 +34,8 @@ def test_the_command_line_reads_the_command_back_as_it_was_meant(monkeypatch: py
         raise SystemExit(0)
 
     monkeypatch.setattr(sampling, "run_sampling", catch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my scan.nii.gz").touch()
     text = command(weights=("org/name", "abc"), file_format="png", save_pv=True)
     CliRunner().invoke(cli.app, shlex.split(text)[1:])
     request = asked[0]

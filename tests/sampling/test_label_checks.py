@@ -5,7 +5,7 @@ import pytest
 
 from brainspade_cli.anatomy import BACKGROUND, GM, OEDEMA, WM
 from brainspade_cli.geometry import SLICE_SHAPE
-from brainspade_cli.sampling.label_checks import crumbs, label_problems, lesion_pixels
+from brainspade_cli.sampling.label_checks import HOLE_PIXELS, crumbs, holes, label_problems, lesion_pixels
 from tests.sampling.parts import ellipse_label
 
 
@@ -66,3 +66,20 @@ def test_crumbs_are_small_pieces_apart_from_the_brain() -> None:
     loose = crumbs(label)
     assert loose[2:6, 2:6].all()
     assert loose.sum() == 16
+
+
+def test_holes_are_small_and_have_brain_all_around() -> None:
+    label = ellipse_label()
+    label[90:93, 120:124] = BACKGROUND
+    wide = HOLE_PIXELS // 10
+    label[100 : 100 + wide, 140:150] = BACKGROUND
+    found = holes(label)
+    assert found[90:93, 120:124].all()
+    assert found.sum() == 12
+
+
+def test_background_at_the_edge_is_no_hole() -> None:
+    label = np.full(SLICE_SHAPE, WM, np.uint8)
+    label[0, 5], label[-1, 9], label[7, 0], label[8, -1], label[50, 50] = [BACKGROUND] * 5
+    assert np.argwhere(holes(label)).tolist() == [[50, 50]]
+    assert not holes(ellipse_label()).any()
