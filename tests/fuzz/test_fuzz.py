@@ -29,7 +29,7 @@ QUICK = {
     "task": 60,
     "slices": 40,
     "preview": 30,
-    "codes": 20,
+    "codes": 12,
 }
 SLOW_CASES = 10_000
 
