@@ -34,12 +34,13 @@ GOOD = frozenset({"accepted", "refused"})
 class Case:
     """One hostile input, ready to be fed in. `run` opens it; a refusal must name one of `names`.
 
-    `inputs` are the folders and files that the run may only read, `out` the one folder that it may write to.
+    It may write below `in/out` alone, and removes nothing there but what `replaces` begins the name of.
     """
 
     what: str
     run: Callable[[], object]
     names: tuple[str, ...]
+    replaces: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,13 @@ def _run_one(target: Target, number: int, seed: int, folder: Path) -> dict[str, 
         signal.setitimer(signal.ITIMER_REAL, 0)
     changed = [name for name, mark in _contents(folder).items() if before.get(name) != mark]
     outside = [name for name in changed if not name.startswith("in/out")]
-    gone = before.keys() - _contents(folder).keys()
+    gone = [
+        name
+        for name in sorted(before.keys() - _contents(folder).keys())
+        if case.replaces is None or not name.startswith(f"in/out/{case.replaces}")
+    ]
     if outcome in GOOD and (outside or gone):
-        outcome, detail = "outside", f"{outside} {sorted(gone)}"
+        outcome, detail = "outside", f"{outside} {gone}"
     noisy = [note for note in heard if issubclass(note.category, (RuntimeWarning, UserWarning))]
     if outcome in GOOD and noisy:
         outcome, detail = "noisy", f"{noisy[0].filename}:{noisy[0].lineno}: {noisy[0].message}"

@@ -10,6 +10,7 @@ import random
 import string
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -339,6 +340,24 @@ def mutated_safetensors(content: bytes, rng: Rng) -> tuple[str, bytes]:
         tensors = {}
         what = "empty"
     return what, safetensors.torch.save(tensors)
+
+
+def mutated_png(content: bytes, rng: Rng) -> tuple[str, bytes]:
+    """A picture that was cut, spoilt or swapped for something else, or that claims another size."""
+    spoilt = bytearray(content)
+    kind = int(rng.integers(4))
+    if kind == 0:
+        return "cut", content[: int(rng.integers(len(content)))]
+    if kind == 1:
+        return "eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n(/tmp/x) run\n"
+    if kind == 2:
+        size = pick(rng, ((0, 5), (2**31 - 1, 2), (60000, 60000), (13000, 13000), (1, 1)))
+        spoilt[16:24] = b"".join(number.to_bytes(4, "big") for number in size)
+        spoilt[29:33] = zlib.crc32(bytes(spoilt[12:29])).to_bytes(4, "big")
+        return f"size {size}", bytes(spoilt)
+    for _ in range(int(rng.integers(1, 8))):
+        spoilt[int(rng.integers(len(spoilt)))] ^= 1 << int(rng.integers(8))
+    return "flipped", bytes(spoilt)
 
 
 def mutated_npy(array: NDArray[Any], rng: Rng) -> tuple[str, bytes]:

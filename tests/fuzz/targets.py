@@ -3,79 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from brainspade_cli.console import Reporter
 from brainspade_cli.sampling.run import SampleRequest
 from brainspade_cli.weights import open_bundle
-from tests.conftest import make_scan
-from tests.fuzz import mutations
+from tests.fuzz import look_targets, mutations
 from tests.fuzz.harness import Case, Target
-from tests.nnunet.sets import TABLE
+from tests.fuzz.material import COARSE, Material, linked, quiet, replace
 from tests.phantoms import affine_of, t1_of, tissue_phantom
-from tests.sampling.parts import ellipse_label, one_hot_maps, save, style_scan, tiny_bundle
+from tests.sampling.parts import ellipse_label, one_hot_maps
 
 Rng = np.random.Generator
-MM = (1.0, 1.0, 1.0)
-COARSE = (4.0, 4.0, 6.0)
 TASK = {"labels": {"grey": ["gm", "deep_gm"], "lesion": "tumour", "background": ["csf"], "ignore": ["oedema"]}}
-
-
-@dataclass(frozen=True)
-class Material:
-    """Good files, made once: every case starts from a copy of some of them."""
-
-    folder: Path
-
-    @staticmethod
-    def make(folder: Path) -> Material:
-        """Write everything that the targets start from below `folder`."""
-        from brainspade_cli.sampling.sample import run_sampling
-        from brainspade_cli.slices import create_slice_set
-
-        tiny_bundle(folder / "bundle")
-        style_scan(folder / "scan_T1w.nii.gz")
-        labels = folder / "labels"
-        labels.mkdir()
-        save(labels / "a.nii.gz", ellipse_label(tumour=True)[:, :, None], MM)
-        made = Material(folder)
-        for name in ("dataset", "png"):
-            target = folder / f"Dataset50{len(name)}_{name}"
-            run_sampling(made.request(folder, target, file_format="png" if name == "png" else "nifti"), quiet())
-        _real_set(folder / "real")
-        create_slice_set(folder / "slices")
-        for number in (0, 4):
-            make_scan(folder / "slices", number, population="tumour" if number >= 4 else "healthy", held_out=False)
-        return made
-
-    def request(self, inputs: Path, out: Path, **changes: object) -> SampleRequest:
-        """A run of two pairs on given labels, which draws nothing and paints with the tiny networks."""
-        values = {
-            "styles": (str(self.folder / "scan_T1w.nii.gz"),),
-            "pairs": 2,
-            "folder": out,
-            "weights": str(self.folder / "bundle"),
-            "labels": self.folder / "labels",
-            "device": "cpu",
-        }
-        return SampleRequest(**{**values, **changes})  # type: ignore[arg-type]
-
-    @property
-    def dataset(self) -> Path:
-        """A finished dataset of two pairs."""
-        return self.folder / "Dataset507_dataset"
-
-
-def quiet() -> Reporter:
-    """A reporter that says nothing but warnings."""
-    return Reporter(quiet=True)
 
 
 def targets(material: Material) -> tuple[Target, ...]:
@@ -232,25 +175,25 @@ def _weights(material: Material, folder: Path, rng: Rng) -> Case:
     from brainspade_cli.weights import weights_info
 
     bundle = folder / "bundle"
-    _linked(material.folder / "bundle", bundle)
+    linked(material.folder / "bundle", bundle)
     config = bundle / "config.json"
     content = json.loads(config.read_text())
     parts = sorted(set(MADE_BY) - {TRAINING_CODES})
     name = mutations.pick(rng, parts)
     if rng.random() < 0.5:
         what, text = mutations.mutated_json(content, rng)
-        _replace(config, text)
+        replace(config, text)
         if rng.random() < 0.03:
             what = mutations.special_file(config, rng)
     else:
         path = bundle / f"{name}.safetensors"
         what, changed = mutations.mutated_safetensors(path.read_bytes(), rng)
-        _replace(path, changed)
+        replace(path, changed)
         if rng.random() < 0.03:
             what = mutations.special_file(path, rng)
         elif rng.random() < 0.9:
             content["sha256"][path.name] = sha256(path)
-            _replace(config, json.dumps(content).encode())
+            replace(config, json.dumps(content).encode())
         what = f"{name} {what}"
 
     def run() -> None:
@@ -267,7 +210,7 @@ def _weights(material: Material, folder: Path, rng: Rng) -> Case:
 
 def _used_weights(material: Material, folder: Path, rng: Rng) -> Case:
     bundle = folder / "bundle"
-    _linked(material.folder / "bundle", bundle)
+    linked(material.folder / "bundle", bundle)
     content = json.loads((bundle / "config.json").read_text())
     part = mutations.pick(rng, ("latent", "conditions", "style_bank", "modalities"))
     inner = {part: content[part]}
@@ -278,7 +221,7 @@ def _used_weights(material: Material, folder: Path, rng: Rng) -> Case:
         text = json.dumps(content).encode()
     except (ValueError, RecursionError):
         pass
-    _replace(bundle / "config.json", text)
+    replace(bundle / "config.json", text)
     style = mutations.pick(rng, ("@t2", str(material.folder / "scan_T1w.nii.gz")))
     request = material.request(folder, folder / "out", weights=str(bundle), styles=(style,), labels=None, dry_run=True)
     return Case(f"{part}: {what}", lambda: _sample(request), (bundle.name,))
@@ -286,9 +229,9 @@ def _used_weights(material: Material, folder: Path, rng: Rng) -> Case:
 
 def _dataset_json(material: Material, folder: Path, rng: Rng) -> Case:
     made = folder / "Dataset501_made"
-    _linked(material.dataset, made)
+    linked(material.dataset, made)
     real = folder / "real"
-    _linked(material.folder / "real", real)
+    linked(material.folder / "real", real)
     spoilt = mutations.pick(rng, (made, real))
     path = mutations.pick(rng, (spoilt / "dataset.json",) * 3 + (made / "brainspade" / "manifest.jsonl",))
     content = json.loads(path.read_text().splitlines()[0]) if path.suffix == ".jsonl" else json.loads(path.read_text())
@@ -296,7 +239,7 @@ def _dataset_json(material: Material, folder: Path, rng: Rng) -> Case:
         cases = {"sub-01": {"images": ["imagesTr/sub-01_0000.nii.gz"], "label": "labelsTr/sub-01.nii.gz"}}
         content |= {"dataset": cases, "numTraining": 1}
     what, text = mutations.mutated_json(content, rng)
-    _replace(path, text)
+    replace(path, text)
     if rng.random() < 0.03:
         what = mutations.special_file(path, rng)
     names = (made.name, real.name, "merged")
@@ -306,15 +249,15 @@ def _dataset_json(material: Material, folder: Path, rng: Rng) -> Case:
 def _dataset_files(material: Material, folder: Path, rng: Rng) -> Case:
     made, real = folder / "Dataset501_made", folder / "real"
     png = rng.random() < 0.3
-    _linked(material.folder / "Dataset503_png" if png else material.dataset, made)
-    _linked(material.folder / "real", real)
+    linked(material.folder / "Dataset503_png" if png else material.dataset, made)
+    linked(material.folder / "real", real)
     spoilt = made if png else mutations.pick(rng, (made, real))
     path = mutations.pick(rng, sorted(spoilt.glob("*Tr/*")))
     content = path.read_bytes()
     path.unlink()
     if png:
         what, changed = mutations.mutated_text(content.replace(b"1", b"2"), rng) if rng.random() < 0.1 else ("", b"")
-        what, changed = (what, changed) if what else _mutated_png(content, rng)
+        what, changed = (what, changed) if what else mutations.mutated_png(content, rng)
         path.write_bytes(changed)
     else:
         what, written = mutations.mutated_nifti(mutations.gzip.decompress(content), path, rng)
@@ -325,25 +268,6 @@ def _dataset_files(material: Material, folder: Path, rng: Rng) -> Case:
         _exporting(folder, made, None if png else real, rng),
         (made.name, real.name, path.name, "merged"),
     )
-
-
-def _mutated_png(content: bytes, rng: Rng) -> tuple[str, bytes]:
-    spoilt = bytearray(content)
-    kind = int(rng.integers(4))
-    if kind == 0:
-        return "cut", content[: int(rng.integers(len(content)))]
-    if kind == 1:
-        return "eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n(/tmp/x) run\n"
-    if kind == 2:
-        import zlib
-
-        size = mutations.pick(rng, ((0, 5), (2**31 - 1, 2), (60000, 60000), (13000, 13000), (1, 1)))
-        spoilt[16:24] = b"".join(number.to_bytes(4, "big") for number in size)
-        spoilt[29:33] = zlib.crc32(bytes(spoilt[12:29])).to_bytes(4, "big")
-        return f"size {size}", bytes(spoilt)
-    for _ in range(int(rng.integers(1, 8))):
-        spoilt[int(rng.integers(len(spoilt)))] ^= 1 << int(rng.integers(8))
-    return "flipped", bytes(spoilt)
 
 
 def _exporting(folder: Path, made: Path, real: Path | None, rng: Rng) -> Callable[[], object]:
@@ -382,13 +306,13 @@ def _slices(material: Material, folder: Path, rng: Rng) -> Case:
     from brainspade_cli.training.batches import image_table, label_table_of_all
 
     slices = folder / "slices"
-    _linked(material.folder / "slices", slices)
+    linked(material.folder / "slices", slices)
     path = mutations.pick(rng, sorted(path for path in slices.rglob("*.*") if path.is_file()))
     if path.suffix == ".npy":
         what, content = mutations.mutated_npy(np.load(path), rng)
     else:
         what, content = mutations.mutated_json(json.loads(path.read_text()), rng)
-    _replace(path, content)
+    replace(path, content)
     if rng.random() < 0.03:
         what = mutations.special_file(path, rng)
 
@@ -406,14 +330,14 @@ def _slices(material: Material, folder: Path, rng: Rng) -> Case:
 
 def _run_folder(material: Material, folder: Path, rng: Rng) -> Case:
     out = folder / "out" / "Dataset501_made"
-    _linked(material.dataset, out)
+    linked(material.dataset, out)
     path = out / "brainspade" / mutations.pick(rng, ("run.json", "manifest.jsonl"))
     lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
     place = int(rng.integers(len(lines)))
     what, text = mutations.mutated_json(json.loads(lines[place]), rng)
     parts = [line.encode() for line in lines]
     parts[place] = text
-    _replace(path, b"\n".join(parts) + b"\n")
+    replace(path, b"\n".join(parts) + b"\n")
     if rng.random() < 0.03:
         what = mutations.special_file(path, rng)
     request = material.request(folder, out)
@@ -425,8 +349,8 @@ def _evaluation(material: Material, folder: Path, rng: Rng) -> Case:
 
     made, slices = folder / "Dataset501_made", folder / "slices"
     png = rng.random() < 0.3
-    _linked(material.folder / "Dataset503_png" if png else material.dataset, made)
-    _linked(material.folder / "slices", slices)
+    linked(material.folder / "Dataset503_png" if png else material.dataset, made)
+    linked(material.folder / "slices", slices)
     kinds = ("*Tr/*", "*Tr/*", "dataset.json", "brainspade/manifest.jsonl", "brainspade/run.json")
     places = sorted(made.glob(mutations.pick(rng, kinds)))
     if rng.random() < 0.3:
@@ -442,12 +366,12 @@ def _evaluation(material: Material, folder: Path, rng: Rng) -> Case:
         if path.suffix == ".npy":
             what, changed = mutations.mutated_npy(np.load(path), rng)
         elif path.suffix == ".png":
-            what, changed = _mutated_png(content, rng)
+            what, changed = mutations.mutated_png(content, rng)
         else:
             lines = content.splitlines() if path.suffix == ".jsonl" else [content]
             what, lines[0] = mutations.mutated_json(json.loads(lines[0]), rng)
             changed = b"\n".join(lines) + b"\n"
-        _replace(path, changed)
+        replace(path, changed)
         if rng.random() < 0.03:
             what = mutations.special_file(path, rng)
     against = mutations.pick(rng, (None, slices, slices))
@@ -455,28 +379,6 @@ def _evaluation(material: Material, folder: Path, rng: Rng) -> Case:
     request = EvaluationRequest(made, against, "train", population, out=folder / "out" / "report.json")
     names = (made.name, slices.name, path.name)
     return Case(f"{path.relative_to(folder)}: {what}", lambda: evaluate(request, quiet()), names)
-
-
-def _linked(source: Path, target: Path) -> None:
-    """A copy of a folder that takes no room."""
-    shutil.copytree(source, target, copy_function=os.link)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.unlink()
-    path.write_bytes(content)
-
-
-def _real_set(folder: Path) -> None:
-    """A real dataset of two small volumes."""
-    (folder / "imagesTr").mkdir(parents=True)
-    (folder / "labelsTr").mkdir()
-    label = np.stack([ellipse_label(tumour=True)[::4, ::4]] * 3, axis=-1)
-    for case in ("sub-01", "sub-02"):
-        save(folder / "imagesTr" / f"{case}_0000.nii.gz", (label * 100 + 5).astype(np.int16), COARSE)
-        save(folder / "labelsTr" / f"{case}.nii.gz", label, COARSE)
-    header = {"channel_names": {"0": "t1"}, "labels": TABLE, "numTraining": 2, "file_ending": ".nii.gz"}
-    (folder / "dataset.json").write_text(json.dumps(header))
 
 
 _BUILDERS = (
@@ -493,4 +395,5 @@ _BUILDERS = (
     _slices,
     _run_folder,
     _evaluation,
+    *look_targets.BUILDERS,
 )

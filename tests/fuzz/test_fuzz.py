@@ -12,7 +12,8 @@ import pytest
 
 from tests.fuzz.campaign import SHARES
 from tests.fuzz.harness import GOOD, attack
-from tests.fuzz.targets import Material, targets
+from tests.fuzz.material import Material
+from tests.fuzz.targets import targets
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs fork and /proc")
 
@@ -27,6 +28,8 @@ QUICK = {
     "dataset_files": 25,
     "task": 60,
     "slices": 40,
+    "preview": 30,
+    "codes": 12,
 }
 SLOW_CASES = 10_000
 

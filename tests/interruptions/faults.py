@@ -14,8 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -108,13 +107,14 @@ def _work(arguments: list[str], out: Path, folder: Path, fault: Fault, environme
     import torch
 
     from brainspade_cli import cli
+    from tests.interruptions.small import make_small
 
     os.environ.update(environment)
     said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(said, stream)
     torch.set_num_threads(1)
-    _make_small(arguments[0])
+    make_small(arguments[0])
     sys.argv = ["brainspade", *arguments]
     counted = [0]
     sys.addaudithook(_hook(out, fault, counted))
@@ -125,34 +125,6 @@ def _work(arguments: list[str], out: Path, folder: Path, fault: Fault, environme
         sys.stdout.flush()
         sys.stderr.flush()
         (folder / "changes").write_text(str(counted[0]))
-
-
-def _make_small(command: str) -> None:
-    """Change what takes long and what random networks cannot do; nothing that has to do with files.
-
-    Checkpoints come after every step, not every three minutes. No network is loaded for the tiny preset's perceptual
-    loss of labels. Labels of random networks pass their checks. Scans are prepared onto a few levels.
-    """
-    from brainspade_cli import presets
-    from brainspade_cli.sampling import label_blocks
-    from brainspade_cli.training import loop, run
-
-    tiny = presets.preset("tiny")
-    small = replace(tiny, labels=replace(tiny.labels, perceptual_weight=0.0, autoencoder_steps=3, denoiser_steps=3))
-    _set(presets, "preset", lambda name: small)
-    _set(run, "train", partial(loop.train, checkpoint_minutes=0.0))
-    _set(label_blocks, "label_problems", lambda label, lesion: ())
-    if command == "prepare":
-        for module in [module for name, module in sys.modules.items() if name.startswith("brainspade_cli.")]:
-            if hasattr(module, "GRID_SHAPE"):
-                _set(module, "GRID_SHAPE", (192, 256, 12))
-            if hasattr(module, "GRID_ORIGIN"):
-                _set(module, "GRID_ORIGIN", (-95.5, -145.5, 0.0))
-
-
-def _set(module: Any, name: str, value: Any) -> None:
-    assert hasattr(module, name)
-    setattr(module, name, value)
 
 
 def _hook(out: Path, fault: Fault, counted: list[int]) -> Callable[[str, tuple[Any, ...]], None]:

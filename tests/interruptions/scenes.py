@@ -10,12 +10,15 @@ import numpy as np
 
 from brainspade_cli.slices import create_slice_set
 from tests.conftest import make_scan
+from tests.interruptions.small import small_preset
 from tests.nnunet.sets import real_set, synthetic_set
 from tests.phantoms import save, t1_of, tissue_phantom
 from tests.preparing.test_prepare import region_phantom
 from tests.sampling.parts import style_scan, tiny_bundle
 
 COMMANDS = ("sample", "prepare", "train-labels", "train-images", "export-nnunet")
+# Trainings that start from the networks of other weights.
+FURTHER = ("train-labels --start-from", "train-images --start-from")
 COARSE = (4.0, 4.0, 4.0)
 DESCRIPTIONS = ("README.md", "croissant.json")
 ON_CPU = ("--device", "cpu", "--precision", "fp32")
@@ -23,7 +26,7 @@ ON_CPU = ("--device", "cpu", "--precision", "fp32")
 
 def make_inputs(folder: Path) -> Path:
     """What the commands read: random weights, a style scan, scans and label maps, slices, two raw datasets."""
-    tiny_bundle(folder / "weights")
+    tiny_bundle(folder / "weights", sizes=small_preset())
     style_scan(folder / "t1.nii.gz")
     labels = tissue_phantom(COARSE)
     save(folder / "scans/atlas/sub-01/regions.nii.gz", region_phantom(labels), COARSE)
@@ -38,7 +41,8 @@ def make_inputs(folder: Path) -> Path:
 
 
 def arguments(command: str, inputs: Path, out: Path) -> list[str]:
-    """What follows `brainspade` on the command line, for a result in `out`."""
+    """What follows `brainspade` on the command line, for a result in `out`; `command` is of COMMANDS or FURTHER."""
+    name, *further = command.split()
     lines: dict[str, list[object]] = {
         "sample": ["--style", inputs / "t1.nii.gz", "--weights", inputs / "weights", "--n", 10, "--tumour"],
         "prepare": [inputs / "scans", out, "--no-register", "--held-out", "sub-02"],
@@ -50,7 +54,8 @@ def arguments(command: str, inputs: Path, out: Path) -> list[str]:
     lines["train-labels"] += ["--population", "tumour"]
     lines["train-images"] += ["--perceptual", "self"]
     lines["export-nnunet"] += ["--id", 510, "--name", "x", "--task", "tumour", "--splits"]
-    return [command, *map(str, lines[command])]
+    start = [inputs / "weights"] if further else []
+    return [name, *map(str, lines[name]), *further, *map(str, start)]
 
 
 def outcome(out: Path) -> dict[str, bytes]:

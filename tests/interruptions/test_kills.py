@@ -12,14 +12,16 @@ import pytest
 
 from tests.interruptions.conftest import Scene
 from tests.interruptions.faults import Fault
-from tests.interruptions.scenes import COMMANDS
+from tests.interruptions.scenes import COMMANDS, FURTHER
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes")
 KILLS_A_COMMAND = 12
 SIGNALS_A_COMMAND = 3
+# One that starts from other weights shows what the other does.
+QUICK_FIRST = [*COMMANDS, FURTHER[0], *(pytest.param(command, marks=pytest.mark.slow) for command in FURTHER[1:])]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", QUICK_FIRST)
 def test_a_killed_command_goes_on_to_the_same_result(scene: Callable[..., Scene], command: str) -> None:
     """Killed half-way, then again, in the middle of a write, soon after it has taken up its work."""
     here = scene(command)
@@ -59,7 +61,7 @@ def test_half_written_records_do_not_stay(scene: Callable[..., Scene], command: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *FURTHER])
 def test_random_kills(scene: Callable[..., Scene], command: str) -> None:
     """Each time a new run, killed once or twice before or in a random change to the disk, and then gone on with."""
     here = scene(command)

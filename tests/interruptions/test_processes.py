@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from brainspade_cli.locks import hold, let_go
+from brainspade_cli.weights import open_bundle
 from tests.interruptions.conftest import Scene
 from tests.interruptions.faults import ROOT, Fault
 from tests.interruptions.scenes import ON_CPU
+from tests.interruptions.small import ATLASES
 
 EXAMPLES = ROOT / "examples" / "cluster"
 # Blocks of 8, 8 and 1.
@@ -36,11 +39,13 @@ def rows_of(out: Path) -> list[str]:
     return sorted(lines, key=lambda line: int(json.loads(line)["index"]))
 
 
-def script(name: str, arguments: Iterable[str], tools: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run an example with `brainspade` on the path, and these variables set."""
+def script(
+    name: str, arguments: Iterable[str], tools: Path, module: str = "brainspade_cli.cli", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run an example with `brainspade` on the path, and these variables set; `module`: what is run for it."""
     tools.mkdir(exist_ok=True)
     brainspade = tools / "brainspade"
-    brainspade.write_text(f'#!/bin/bash\nexec {sys.executable} -m brainspade_cli.cli "$@"\n')
+    brainspade.write_text(f'#!/bin/bash\nexec {sys.executable} -m {module} "$@"\n')
     brainspade.chmod(0o755)
     path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, **variables}
@@ -173,23 +178,37 @@ def test_the_torchrun_example_trains_both_stages_like_one_process(inputs: Path, 
     """
     more = [*ON_CPU, "--seed", "3"]
     for name, processes in (("one", "1"), ("two", "2")):
+        (tmp_path / f"atlases-{name}").mkdir()
         made = script(
             "train_torchrun.sh",
             more,
             tmp_path / "tools",
+            "tests.interruptions.small",
             SLICES=str(inputs / "slices"),
             WEIGHTS=str(tmp_path / name),
             PRESET="tiny",
             PROCESSES=processes,
+            **{ATLASES: str(tmp_path / f"atlases-{name}")},
         )
         assert made.returncode == 0, made.stderr[-3000:]
     stages = sorted(path.parent.name for path in (tmp_path / "one").glob("training/*/losses.csv"))
-    assert stages == ["autoencoder", "classifier", "denoiser-healthy", "denoiser-tumour", "painter"]
+    assert stages == ["autoencoder", "classifier", "decoder", "denoiser-healthy", "denoiser-tumour", "painter"]
     for stage in stages:
         one, two = (losses(tmp_path / name / "training" / stage / "losses.csv") for name in ("one", "two"))
         assert (one.keys(), one["step"]) == (two.keys(), two["step"])
         for term, values in one.items() if stage != "classifier" else ():
             assert two[term] == pytest.approx(values, rel=0.02, abs=2e-3), (stage, term)
+    require_one_atlas(tmp_path / "atlases-one", tmp_path / "atlases-two", tmp_path / "two")
+
+
+def require_one_atlas(one: Path, two: Path, weights: Path) -> None:
+    """Both of two processes made the same atlas of the tumours, and the weights have it: that of one process."""
+    alone, first, second = (np.load(max(folder.glob(f"{rank}-*"))) for folder, rank in ((one, 0), (two, 0), (two, 1)))
+    assert np.abs(first).max() > 0
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, alone, rtol=0.02, atol=0.02)
+    kept = open_bundle(str(weights)).network("denoiser_tumour").get_buffer("atlas").numpy()
+    np.testing.assert_allclose(kept, first, rtol=1e-3, atol=1e-3)
 
 
 def losses(path: Path) -> dict[str, list[float]]:

@@ -18,7 +18,7 @@ from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder
-from brainspade_cli.presets import preset
+from brainspade_cli.presets import Preset, preset
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.styles.intensities import intensity_scale
 from brainspade_cli.styles.pool import StylePool, StyleSource
@@ -28,9 +28,9 @@ from tests.phantoms import save, t1_of, tissue_phantom
 CONDITIONS = ConditionTable((0.3, 0.5, 0.7), (0.01, 0.05, 0.2), ((4.0, 2.0, 2.0), (4.0, 1.0, 3.0)))
 
 
-def tiny_bundle(folder: Path, seed: int = 0) -> Bundle:
-    """Write a whole bundle of the tiny preset with random weights; its labels are noise and fail every check."""
-    sizes = preset("tiny")
+def tiny_bundle(folder: Path, seed: int = 0, sizes: Preset | None = None) -> Bundle:
+    """Write a whole bundle with random weights; its labels are noise and fail every check. `sizes`: tiny ones."""
+    sizes = sizes or preset("tiny")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         networks = {
@@ -48,6 +48,7 @@ def tiny_bundle(folder: Path, seed: int = 0) -> Bundle:
     updates = {
         "name": "tiny",
         "preset": "tiny",
+        "networks": {"denoiser": sizes.denoiser},
         "latent": LatentStatistics((0.1, -0.1, 0.0), (1.0, 0.8, 1.2)),
         "conditions": {"healthy": CONDITIONS, "tumour": CONDITIONS},
         "modalities": ["t1", "t2", "flair"],
