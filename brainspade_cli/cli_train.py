@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,7 +86,7 @@ def train_labels(
         reporter=reporter,
         start_from=start_from,
     )
-    reporter.result(f"Label networks are in {out}. Next:\nbrainspade train-images {slices} --out {out}", summary)
+    _tell(reporter, f"Label networks are in {out}. Next:\nbrainspade train-images {slices} --out {out}", summary)
 
 
 def train_images(
@@ -125,6 +126,14 @@ def train_images(
         start_from=start_from,
         perceptual=perceptual,
     )
-    reporter.result(
-        f"Image networks are in {out}. Next:\nbrainspade sample --style flair.nii.gz --n 200 --weights {out}", summary
+    _tell(
+        reporter,
+        f"Image networks are in {out}. Next:\nbrainspade sample --style flair.nii.gz --n 200 --weights {out}",
+        summary,
     )
+
+
+def _tell(reporter: Reporter, text: str, summary: dict[str, Any]) -> None:
+    """Say what a training made; of torchrun's processes, which it numbers, the first says it for all."""
+    if os.environ.get("RANK", "0") == "0":
+        reporter.result(text, summary)

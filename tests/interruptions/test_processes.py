@@ -191,6 +191,7 @@ def test_the_torchrun_example_trains_both_stages_like_one_process(inputs: Path, 
             **{ATLASES: str(tmp_path / f"atlases-{name}")},
         )
         assert made.returncode == 0, made.stderr[-3000:]
+        assert made.stdout.count(f"networks are in {tmp_path / name}.") == 2, made.stdout
     stages = sorted(path.parent.name for path in (tmp_path / "one").glob("training/*/losses.csv"))
     assert stages == ["autoencoder", "classifier", "decoder", "denoiser-healthy", "denoiser-tumour", "painter"]
     for stage in stages:
