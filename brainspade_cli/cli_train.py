@@ -71,21 +71,11 @@ def train_labels(
     """
     from brainspade_cli.presets import preset as named
     from brainspade_cli.training.labels import train_labels as run
+    from brainspade_cli.training.run import TrainingRequest
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
-    summary = run(
-        slices,
-        out,
-        named(preset),
-        population=population,
-        steps=steps,
-        resume=resume,
-        seed=seed,
-        device=device,
-        precision=precision,
-        reporter=reporter,
-        start_from=start_from,
-    )
+    request = TrainingRequest(slices, out, named(preset), steps, resume, seed, device, precision, start_from)
+    summary = run(request, population, reporter)
     _tell(reporter, f"Label networks are in {out}. Next:\nbrainspade train-images {slices} --out {out}", summary)
 
 
@@ -111,21 +101,11 @@ def train_images(
     """
     from brainspade_cli.presets import preset as named
     from brainspade_cli.training.images import train_images as run
+    from brainspade_cli.training.run import TrainingRequest
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
-    summary = run(
-        slices,
-        out,
-        named(preset),
-        steps=steps,
-        resume=resume,
-        seed=seed,
-        device=device,
-        precision=precision,
-        reporter=reporter,
-        start_from=start_from,
-        perceptual=perceptual,
-    )
+    request = TrainingRequest(slices, out, named(preset), steps, resume, seed, device, precision, start_from)
+    summary = run(request, perceptual, reporter)
     _tell(
         reporter,
         f"Image networks are in {out}. Next:\nbrainspade sample --style flair.nii.gz --n 200 --weights {out}",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from brainspade_cli.bundle_config import LatentStatistics
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError
-from brainspade_cli.presets import Preset
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.autoencoder import finished_autoencoder, train_autoencoder
 from brainspade_cli.training.batches import POPULATIONS, label_table, label_table_of_all
@@ -18,59 +16,32 @@ from brainspade_cli.training.decoder import train_decoder
 from brainspade_cli.training.denoiser import condition_table, denoiser_settings, stage_name, train_denoiser
 from brainspade_cli.training.latents import latent_statistics, open_latents
 from brainspade_cli.training.perceptual import PerceptualLoss, feature_extractor
-from brainspade_cli.training.run import Run, open_run
+from brainspade_cli.training.run import Run, TrainingRequest, open_run
 from brainspade_cli.weights import CONFIG_FILE, open_bundle, read_config
 
 
-def train_labels(
-    slices: Path,
-    out: Path,
-    preset: Preset,
-    *,
-    population: str,
-    steps: int | None,
-    resume: bool,
-    seed: int,
-    device: str,
-    precision: str,
-    reporter: Reporter,
-    start_from: str | None = None,
-) -> dict[str, Any]:
-    """Train the label generator on a slice set, and put it into the weights bundle `out`; return what was trained.
+def train_labels(request: TrainingRequest, population: str, reporter: Reporter) -> dict[str, Any]:
+    """Train the label generator on a slice set, and put it into the weights bundle; return what was trained.
 
     The stages are the autoencoder, its decoder further where the preset says so, and a denoiser for each population.
     `population` ("healthy", "tumour" or "both") chooses the denoisers; the autoencoder learns from every labelled
-    training slice, for both denoisers share it. `steps` replaces the preset's number of steps of each denoiser and of
-    nothing else. With `resume`, finished stages are skipped, an unfinished one goes on from its newest whole
-    checkpoint, and a finished denoiser goes on where `steps` is higher than before. A finished autoencoder and its
-    latent statistics are kept though the slice set has other scans by now; a denoiser is never resumed with others.
+    training slice, for both denoisers share it. The request's `steps` are those of each denoiser. A finished denoiser
+    is resumed where `steps` is higher than before. A finished autoencoder and its latent statistics are kept though
+    the slice set has other scans by now; a denoiser is never resumed with others.
 
-    `start_from` are weights (a folder, a Hub name, or "default") whose denoisers are trained further. Their autoencoder
-    and latent statistics are taken over as they are, for a denoiser knows one latent space.
+    Of weights to start from, the denoisers are trained further. Their autoencoder and latent statistics are taken over
+    as they are, for a denoiser knows one latent space.
 
     Raises InputError for arguments that cannot be used, SliceSetError for slices that cannot, TrainingError where a
     loss is not a finite number.
     """
     if population not in (*POPULATIONS, "both"):
         raise InputError(f"There is no population '{population}'; choose healthy, tumour or both.")
-    if steps is not None and steps < 1:
-        raise InputError(f"A training takes at least 1 step, not {steps}.")
     chosen = POPULATIONS if population == "both" else (population,)
-    with_decoder = preset.labels.decoder_steps > 0 and start_from is None
+    with_decoder = request.preset.labels.decoder_steps > 0 and request.start_from is None
     stages = (AUTOENCODER, *([DECODER] if with_decoder else []), *(stage_name(name) for name in chosen))
-    run = open_run(
-        slices,
-        out,
-        preset,
-        stages,
-        resume=resume,
-        seed=seed,
-        device=device,
-        precision=precision,
-        reporter=reporter,
-        start_from=start_from,
-        parts=("label_autoencoder", *(f"denoiser_{name}" for name in chosen)),
-    )
+    parts = ("label_autoencoder", *(f"denoiser_{name}" for name in chosen))
+    run = open_run(request, stages, parts, reporter)
     preset = run.preset
     fraction = preset.labels.tumour_fraction
     everything = label_table_of_all(run.slice_set, fraction)
@@ -101,7 +72,7 @@ def train_labels(
         {"label_autoencoder": autoencoder.state_dict()},
     )
 
-    count = preset.labels.denoiser_steps if steps is None else steps
+    count = preset.labels.denoiser_steps if request.steps is None else request.steps
     for name in chosen:
         store = open_latents(run, autoencoder, tables[name], everything, name)
         denoiser = train_denoiser(
@@ -112,7 +83,7 @@ def train_labels(
             {f"denoiser_{name}": denoiser.state_dict()},
         )
     return {
-        "out": str(out),
+        "out": str(run.out),
         "stages": {
             **{stage: entry["steps"] for stage, entry in trained.items()},
             **{stage_name(name): count for name in chosen},

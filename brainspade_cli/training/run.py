@@ -29,6 +29,26 @@ DEFAULT = "default"
 
 
 @dataclass(frozen=True)
+class TrainingRequest:
+    """What either training is asked for. `out` is the folder of the weights bundle to make or to go on with.
+
+    `steps` replaces the preset's number of steps of the networks that a training is named for. With `resume`, finished
+    stages are skipped, and an unfinished one goes on from its newest whole checkpoint. `start_from` are weights to
+    train further (a folder, a Hub name, or "default"). `device` and `precision` as `devices.open_compute` takes them.
+    """
+
+    slices: Path
+    out: Path
+    preset: Preset
+    steps: int | None = None
+    resume: bool = False
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    start_from: str | None = None
+
+
+@dataclass(frozen=True)
 class Run:
     """What every stage of a run shares. `out` is the bundle's folder; training state lies in `out`/training.
 
@@ -89,30 +109,20 @@ class Run:
         self.machine.wait()
 
 
-def open_run(
-    slices: Path,
-    out: Path,
-    preset: Preset,
-    stages: tuple[str, ...],
-    *,
-    resume: bool,
-    seed: int,
-    device: str,
-    precision: str,
-    reporter: Reporter,
-    start_from: str | None = None,
-    parts: Sequence[str] = (),
-) -> Run:
-    """Check that `stages` can be trained on `slices` into `out`, and open the machine.
+def open_run(request: TrainingRequest, stages: tuple[str, ...], parts: Sequence[str], reporter: Reporter) -> Run:
+    """Check that `stages` can be trained as requested, and open the machine.
 
-    `start_from` are weights to start from (a folder, a Hub name, or "default"), which must have the networks `parts`.
-    The run's preset then has the sizes and the noise schedule of these weights in place of its own.
+    Weights to start from must have the networks `parts`; the run's preset then has the sizes and the noise schedule of
+    these weights in place of its own.
 
-    Raises InputError where `out` already holds one of the stages and `resume` was not asked for, or holds them finished
-    with nothing to resume from; SliceSetError where a person would be in the training set here and held out there;
-    WeightsError where the weights to start from lack a part.
+    Raises InputError where `steps` is below 1, and where `out` already holds one of the stages and `resume` was not
+    asked for, or holds them finished with nothing to resume from; SliceSetError where a person would be in the training
+    set here and held out there; WeightsError where the weights to start from lack a part.
     """
-    slice_set = open_slice_set(slices)
+    if request.steps is not None and request.steps < 1:
+        raise InputError(f"A training takes at least 1 step, not {request.steps}.")
+    out, preset, start_from = request.out, request.preset, request.start_from
+    slice_set = open_slice_set(request.slices)
     config = _config(out)
     if config is not None:
         _check_people(slice_set, config.people, str(out))
@@ -123,7 +133,7 @@ def open_run(
         networks = start.config.networks
         preset = replace(preset, **{entry.name: getattr(networks, entry.name) for entry in fields(networks)})
     begun = [name for name in stages if has_checkpoint(out / "training" / name)]
-    if begun and not resume:
+    if begun and not request.resume:
         raise InputError(
             f"{out} already holds a training ({', '.join(begun)}); go on with it by --resume, or choose another folder."
         )
@@ -133,12 +143,12 @@ def open_run(
             f"{out} holds trained weights ({', '.join(finished)}) without the checkpoints to go on from; "
             "choose another folder, so that they are not overwritten."
         )
-    machine = open_machine(device, precision)
+    machine = open_machine(request.device, request.precision)
     heard = reporter if machine.is_main else Reporter(quiet=True)
     heard.say(
         f"Training on {machine.compute.describe()} in {machine.compute.precision}, {machine.processes} process(es)."
     )
-    return Run(slice_set, out, preset, machine, seed, heard, start)
+    return Run(slice_set, out, preset, machine, request.seed, heard, start)
 
 
 def _config(out: Path) -> BundleConfig | None:

@@ -24,7 +24,7 @@ from brainspade_cli.training.images import train_images
 from brainspade_cli.training.loop import Batch, step_generator
 from brainspade_cli.training.machine import open_machine
 from brainspade_cli.training.perceptual import FeatureExtractor
-from brainspade_cli.training.run import Run
+from brainspade_cli.training.run import Run, TrainingRequest
 from brainspade_cli.weights import open_bundle
 
 TINY = preset("tiny")
@@ -55,18 +55,8 @@ def run(
     perceptual: str = "self",
     seed: int = 0,
 ) -> dict[str, object]:
-    return train_images(
-        slices,
-        out,
-        settings,
-        steps=steps,
-        resume=resume,
-        seed=seed,
-        device="cpu",
-        precision="fp32",
-        reporter=Reporter(quiet=True),
-        perceptual=perceptual,
-    )
+    request = TrainingRequest(slices, out, settings, steps, resume, seed, "cpu", "fp32")
+    return train_images(request, perceptual, Reporter(quiet=True))
 
 
 def columns(out: Path) -> set[str]:

@@ -25,6 +25,7 @@ from brainspade_cli.training.deform import warp_maps
 from brainspade_cli.training.denoiser import LOAD_BINS, POSITION_BINS, condition_table
 from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.perceptual import FeatureExtractor
+from brainspade_cli.training.run import TrainingRequest
 from brainspade_cli.weights import open_bundle
 
 QUICK = replace(
@@ -43,18 +44,8 @@ def run(
     resume: bool = False,
     seed: int = 0,
 ) -> dict[str, object]:
-    return train_labels(
-        slices,
-        out,
-        settings,
-        population=population,
-        steps=steps,
-        resume=resume,
-        seed=seed,
-        device="cpu",
-        precision="fp32",
-        reporter=Reporter(quiet=True),
-    )
+    request = TrainingRequest(slices, out, settings, steps, resume, seed, "cpu", "fp32")
+    return train_labels(request, population, Reporter(quiet=True))
 
 
 @pytest.fixture(scope="module")

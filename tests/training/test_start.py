@@ -16,6 +16,7 @@ from brainspade_cli.errors import InputError, SliceSetError, WeightsError
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.training.images import train_images
 from brainspade_cli.training.labels import train_labels
+from brainspade_cli.training.run import TrainingRequest
 from brainspade_cli.weights import open_bundle
 
 TINY = preset("tiny")
@@ -33,12 +34,11 @@ STILL = replace(
 
 
 def run(kind: str, slices: Path, out: Path, settings: Preset = QUICK, **options: Any) -> None:
-    shared: dict[str, Any] = {"seed": 0, "device": "cpu", "precision": "fp32", "reporter": Reporter(quiet=True)}
-    shared |= {"steps": None, "resume": False} | options
+    request = TrainingRequest(slices, out, settings, device="cpu", precision="fp32", **options)
     if kind == "labels":
-        train_labels(slices, out, settings, population="healthy", **shared)
+        train_labels(request, "healthy", Reporter(quiet=True))
     else:
-        train_images(slices, out, settings, perceptual="self", **shared)
+        train_images(request, "self", Reporter(quiet=True))
 
 
 @pytest.fixture(scope="module")
