@@ -22,12 +22,12 @@ from brainspade_cli.cli_sample import export_nnunet, sample
 from brainspade_cli.cli_train import prepare, train_images, train_labels
 from brainspade_cli.cli_weights import weights_app
 from brainspade_cli.errors import BrainspadeError, PeerError
+from brainspade_cli.peers import TRAININGS, is_peer, trains_with_others
 from brainspade_cli.stopping import TERMINATED, sigterm_interrupts
 
 INTERRUPTED = 130
 # A training's main process and its peers often fail of one cause; torchrun ends the peers while they hold theirs back.
 PEER_SECONDS = 10.0
-TRAININGS = ("train-labels", "train-images")
 KEPT = "what is finished is kept, and the same command goes on from where it was"
 KEPT_OF = {
     **dict.fromkeys(TRAININGS, "the last checkpoint is kept, and the same command goes on from it with --resume"),
@@ -84,13 +84,13 @@ def main() -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
 
-    with sigterm_interrupts(lambda: "" if said or _is_peer() else _stopped(TERMINATED)) as terminated:
+    with sigterm_interrupts(lambda: "" if said or is_peer() else _stopped(TERMINATED)) as terminated:
         try:
             app()
         except SystemExit as ended:
             # typer makes an exit of Ctrl-C by itself, without a word.
             code = TERMINATED if terminated and ended.code == INTERRUPTED else ended.code
-            if code in (INTERRUPTED, TERMINATED) and not _is_peer():
+            if code in (INTERRUPTED, TERMINATED) and not is_peer():
                 say(_stopped(code))
             sys.exit(code)
         except KeyboardInterrupt:  # while typer itself was at work
@@ -98,7 +98,7 @@ def main() -> None:
             say(_stopped(code))
             sys.exit(code)
         except BrainspadeError as error:
-            if not (_is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
+            if not (is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
                 say(f"error: {error}\n")
             _leave(error.exit_code)
         except OSError as error:
@@ -117,16 +117,6 @@ def _stopped(code: int) -> str:
     return f"{what}; {KEPT_OF.get(command, KEPT)}.\n"
 
 
-def _trains_with_others() -> bool:
-    """Whether this is one of several processes of a training, as torchrun starts them."""
-    return any(command in sys.argv[1:2] for command in TRAININGS) and os.environ.get("WORLD_SIZE", "1") != "1"
-
-
-def _is_peer() -> bool:
-    """Whether this process leaves the speaking to the main one of its training."""
-    return _trains_with_others() and os.environ.get("RANK", "0") != "0"
-
-
 def _is_ended_with_the_main_process() -> bool:
     """Wait whether torchrun ends this peer, as it soon does where the main process ends."""
     try:
@@ -138,7 +128,7 @@ def _is_ended_with_the_main_process() -> bool:
 
 def _leave(code: int) -> NoReturn:
     """End with an exit code; at once where others depend on it, for taking down what is shared can wait for them."""
-    if _trains_with_others():
+    if trains_with_others():
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

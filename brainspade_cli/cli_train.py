@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +20,7 @@ from brainspade_cli.cli_options import (
     StartFrom,
 )
 from brainspade_cli.console import Reporter
+from brainspade_cli.peers import is_peer
 
 
 def prepare(
@@ -74,7 +74,17 @@ def train_labels(
     from brainspade_cli.training.run import TrainingRequest
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
-    request = TrainingRequest(slices, out, named(preset), steps, resume, seed, device, precision, start_from)
+    request = TrainingRequest(
+        slices=slices,
+        out=out,
+        preset=named(preset),
+        steps=steps,
+        resume=resume,
+        seed=seed,
+        device=device,
+        precision=precision,
+        start_from=start_from,
+    )
     summary = run(request, population, reporter)
     _tell(reporter, f"Label networks are in {out}. Next:\nbrainspade train-images {slices} --out {out}", summary)
 
@@ -104,7 +114,17 @@ def train_images(
     from brainspade_cli.training.run import TrainingRequest
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
-    request = TrainingRequest(slices, out, named(preset), steps, resume, seed, device, precision, start_from)
+    request = TrainingRequest(
+        slices=slices,
+        out=out,
+        preset=named(preset),
+        steps=steps,
+        resume=resume,
+        seed=seed,
+        device=device,
+        precision=precision,
+        start_from=start_from,
+    )
     summary = run(request, perceptual, reporter)
     _tell(
         reporter,
@@ -114,6 +134,6 @@ def train_images(
 
 
 def _tell(reporter: Reporter, text: str, summary: dict[str, Any]) -> None:
-    """Say what a training made; of torchrun's processes, which it numbers, the first says it for all."""
-    if os.environ.get("RANK", "0") == "0":
+    """Say what a training made; of several processes the main one says it for all."""
+    if not is_peer():
         reporter.result(text, summary)

@@ -78,6 +78,17 @@ def test_help_loads_nothing_heavy():
     assert "--style" in done.stdout
 
 
+def test_a_mistyped_style_is_told_before_anything_heavy_loads():
+    script = (
+        "import sys; from brainspade_cli import cli; sys.argv = ['brainspade', 'sample', '--style', 'nowhere.nii.gz']\n"
+        "try: cli.main()\n"
+        "except SystemExit as ended: sys.stdout.write(f'{ended.code} {\\'torch\\' in sys.modules}')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False"
+    assert done.stderr.startswith("error: There is no style scan nowhere.nii.gz")
+
+
 def test_version_and_no_arguments(run):
     code, out, _ = run("--version")
     assert code == 0

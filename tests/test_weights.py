@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder
-from brainspade_cli.presets import preset, to_dict
+from brainspade_cli.presets import preset, presets, to_dict
 from brainspade_cli.weights import open_bundle, weights_info
 
 TINY = preset("tiny")
@@ -386,7 +386,7 @@ def test_any_change_to_a_config_is_read_or_refused_in_words(data: st.DataObject)
 
 
 def test_a_config_of_every_preset_survives_json() -> None:
-    for name in ("tiny", "starter", "paper"):
+    for name in presets():
         sizes = preset(name)
         networks = weights_module.NetworkConfigs(
             sizes.autoencoder, sizes.denoiser, sizes.schedule, sizes.style_encoder, sizes.generator
@@ -394,6 +394,13 @@ def test_a_config_of_every_preset_survives_json() -> None:
         config = replace(WHOLE, preset=name, networks=networks)
         assert BundleConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     assert WHOLE.labels == NAMES
+
+
+def test_a_gpu_trains_the_same_networks_as_a_cpu() -> None:
+    """Else neither could go on from the other's weights."""
+    one, other = preset("starter"), preset("starter-gpu")
+    for field in fields(weights_module.NetworkConfigs):
+        assert getattr(one, field.name) == getattr(other, field.name), field.name
 
 
 @pytest.mark.parametrize(

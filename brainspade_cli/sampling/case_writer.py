@@ -22,7 +22,7 @@ from brainspade_cli.sampling.generate import Pair
 from brainspade_cli.sampling.manifest import Manifest, case_name, pv_path
 
 # Most of a writer's time is waiting for the disk, which several can do at once. So many start only where they are
-# needed: a disk that takes 10 ms to force a file down gets 500 files a second from them.
+# needed: a disk that takes 10 ms to force a file down then takes 500 pairs of two channels a second.
 THREADS = 16
 # Pairs that may wait for the disk; the generator waits when there are more, so that memory stays flat.
 QUEUE = 32

@@ -26,7 +26,7 @@ from brainspade_cli.weights import Bundle
 # What the networks paint as brain stays this far above the background's value.
 MARGIN = 0.01
 # An accelerator works on one block while threads look through the labels of others. More than two of these only where
-# its memory has so many bytes for each.
+# so many bytes of its memory are free for each.
 LEAST_LANES, MOST_LANES = 2, 4
 LANE_BYTES = 4 * 2**30
 
@@ -65,7 +65,8 @@ def generate_pairs(
     depend on it by a bit, nor do images on a CPU; those of an accelerator do by rounding. Close the generator to end
     early: what is under way ends within a step of the sampler or an image.
 
-    Raises WeightsError where the bundle lacks what is needed, BrainspadeError where memory is too small for one image.
+    Raises WeightsError where the bundle lacks what is needed, BrainspadeError where memory is too small for one image,
+    or for the labels of a block.
     """
     generated = GeneratedLabels(bundle, plan, compute) if labels is None else None
     source = generated or labels
@@ -76,7 +77,13 @@ def generate_pairs(
     def make(wanted: Sequence[int]) -> list[Pair]:
         start = wanted[0] // size * size
         members = range(start, start + size)
-        draws = source.draw(members)
+        try:
+            draws = source.draw(members)
+        except torch.OutOfMemoryError as error:
+            raise BrainspadeError(
+                f"The memory of {compute.describe()} does not hold {size} labels in the making; free some of it, or use"
+                " --device cpu."
+            ) from error
         choices = [styles.draw(plan.seed, index) for index in members]
         images = painter.paint_block(draws, choices, [index - start for index in wanted])
         return [Pair(index, draws[index - start], images[index - start], choices[index - start]) for index in wanted]
@@ -99,6 +106,7 @@ class Painter:
         self, bundle: Bundle, compute: Compute, batch_size: int | None, on_notice: Callable[[str], None]
     ) -> None:
         self.stopping = threading.Event()
+        self.halving = threading.Lock()
         self.compute = compute
         self.on_notice = on_notice
         self.generator = open_generator(bundle, compute)
@@ -119,14 +127,15 @@ class Painter:
         while start < len(row):
             if self.stopping.is_set():
                 raise StoppedError
-            batch = row[start : start + self.batch]
+            together = self.batch
+            batch = row[start : start + together]
             if any(place in images for place, _ in batch):
                 try:
                     painted = self._paint(
                         [draws[place] for place, _ in batch], [choices[place][channel] for place, channel in batch]
                     )
                 except torch.OutOfMemoryError as error:
-                    self._halve(error)
+                    self._halve(together, error)
                     continue
                 for (place, channel), image in zip(batch, painted, strict=True):
                     if place in images:
@@ -154,14 +163,17 @@ class Painter:
         images: NDArray[np.float32] = torch.where(outside, BACKGROUND_VALUE, brain).cpu().numpy()
         return images
 
-    def _halve(self, error: Exception) -> None:
-        if self.batch == 1:
+    def _halve(self, together: int, error: Exception) -> None:
+        """Paint half as many as `together`, which were too many; once, though several lanes may find so at a time."""
+        if together == 1:
             raise BrainspadeError(
                 f"The memory of {self.compute.describe()} does not hold even one image; use --device cpu."
             ) from error
-        self.batch //= 2
-        torch.cuda.empty_cache()
-        self.on_notice(f"The device ran out of memory; images are now painted {self.batch} at a time.")
+        with self.halving:
+            if self.batch == together:
+                self.batch = together // 2
+                torch.cuda.empty_cache()
+                self.on_notice(f"The device ran out of memory; images are now painted {self.batch} at a time.")
 
 
 def _lane_count(compute: Compute, batch_size: int | None) -> int:
@@ -175,8 +187,8 @@ def _lane_count(compute: Compute, batch_size: int | None) -> int:
 def _accelerator_lanes(device: torch.device) -> int:
     if device.type != "cuda":
         return LEAST_LANES
-    _, total = torch.cuda.mem_get_info(device)
-    return max(LEAST_LANES, min(total // LANE_BYTES, MOST_LANES))
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(LEAST_LANES, min(free // LANE_BYTES, MOST_LANES))
 
 
 def _affordable_batch(device: torch.device, width: int) -> int:

@@ -34,7 +34,7 @@ from brainspade_cli.training.loop import step_generator
 from brainspade_cli.training.run import Run
 from brainspade_cli.training.transplant import draw_hosts, transplant
 
-ENCODED_TOGETHER = 32
+ENCODED_TOGETHER = 16
 STATISTICS_ROWS = 256
 # The share of latents that lies within their limit.
 INSIDE = 0.9999
@@ -204,6 +204,7 @@ def _index(run: Run, table: LabelTable, everything: LabelTable) -> dict[str, Any
         "autoencoder": found[1]["sha256"],
         "seed": run.seed,
         "copies": settings.latent_copies,
+        "encoded_together": ENCODED_TOGETHER,
         "deformation": [
             settings.affine_scale,
             settings.affine_degrees,

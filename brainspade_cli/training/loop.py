@@ -46,8 +46,6 @@ Plan = dict[str, Tensor]
 LOG_ROWS = 50_000
 PICTURES = 12
 PICTURE_INTERVAL = 50
-# Batches that an accelerator finds ready. A CPU that computes has no time to make them ready beside it.
-AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,9 @@ class Stage:
     """One training: its networks, how a batch is drawn and loaded, and the updates that every step makes in order.
 
     `draw(generator)` gives the plan of a whole batch; `load(plan)` makes a batch of a share of it, perhaps in another
-    thread: what is random in it is in the plan. `averaged` names the
-    networks of which an exponential moving average is kept. `settings` is what a checkpoint must agree with to be
-    resumed. `picture(averages)` draws a sample for people to look at. A `gradient_clip` of 0 clips nothing.
+    thread: what is random in it is in the plan. `averaged` names the networks of which an exponential moving average is
+    kept. `settings` is what a checkpoint must agree with to be resumed. `picture(averages)` draws a sample for people
+    to look at. A `gradient_clip` of 0 clips nothing.
     """
 
     name: str
@@ -165,15 +163,21 @@ def _run(
     def load(step: int) -> Batch:
         return stage.load(_share(stage.draw(step_generator(seed, stage.name, step)), machine))
 
+    def load_ahead(step: int) -> Batch | None:
+        # The step that is computed meanwhile may need all of the memory.
+        with suppress(torch.OutOfMemoryError):
+            return load(step)
+        return None
+
     with (
         stop_signals() as stopping,
         reporter.progress(stage.name, stage.steps, start) as advance,
-        made_ahead(load, range(start, stage.steps), 0 if machine.compute.is_cpu else AHEAD) as batches,
+        made_ahead(load_ahead, range(start, stage.steps), machine.batches_ahead) as batches,
     ):
         for step, loaded in zip(range(start, stage.steps), batches, strict=True):
             values: dict[str, float] = {}
             with seeded(step_seed(seed, stage.name, step) + machine.rank, machine.device):
-                batch = pieces.cut(loaded)
+                batch = pieces.cut(load(step) if loaded is None else loaded)
                 for update in stage.updates:
                     batch, terms = _apply(update, stage, state, batch, step, machine, pieces)
                     values |= terms
@@ -280,8 +284,8 @@ def _frozen_copy(module: nn.Module) -> nn.Module:
 @torch.no_grad()
 def _average(average: nn.Module, module: nn.Module, decay: float, step: int) -> None:
     """Move an average towards its network; quicker over the first steps, so that it forgets the initialisation."""
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    get_ema_multi_avg_fn(1 - weight)(list(average.parameters()), list(module.parameters()), step)
+    decay = min(decay, (1 + step) / (10 + step))
+    get_ema_multi_avg_fn(decay)(list(average.parameters()), list(module.parameters()), step)
     for kept, newest in zip(average.buffers(), module.buffers(), strict=True):
         kept.copy_(newest)
 

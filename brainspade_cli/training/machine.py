@@ -16,6 +16,8 @@ from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.errors import InputError, PeerError
 from brainspade_cli.locks import UNLOCKED, hold, let_go
 
+AHEAD = 2
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -43,6 +45,14 @@ class Machine:
     def is_main(self) -> bool:
         """Whether this process is the one that writes files and speaks."""
         return self.rank == 0
+
+    @property
+    def batches_ahead(self) -> int:
+        """How many batches are made ready in threads while the device computes.
+
+        None on a CPU, which has no time to spare then, nor on Apple's GPUs, which take orders from one thread alone.
+        """
+        return AHEAD if self.device.type == "cuda" else 0
 
     def autocast(self) -> torch.autocast:
         """Context in which networks run: bfloat16 autocast, or nothing special."""

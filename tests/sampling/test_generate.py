@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -149,6 +150,40 @@ def test_batches_halve_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.
     monkeypatch.setattr(Painter, "_paint", no_memory)
     with pytest.raises(BrainspadeError, match="does not hold even one image"):
         painter.paint_block(draws, choices, [0])
+
+
+def test_lanes_that_run_out_of_memory_together_halve_the_batch_once(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find two too many; one at a time fits, and is what both go on with."""
+    notices: list[str] = []
+    painter = Painter(bundle, Compute(torch.device("cpu"), "fp32"), None, notices.append)
+    painter.batch = 2
+    both, paint = threading.Barrier(2, timeout=60), Painter._paint
+
+    def crowded(self: Painter, draws: Sequence[LabelDraw], choices: Sequence[StyleChoice]) -> np.ndarray:
+        if len(draws) > 1:
+            both.wait()
+            raise torch.OutOfMemoryError
+        return paint(self, draws, choices)
+
+    monkeypatch.setattr(Painter, "_paint", crowded)
+    draws = EllipseLabels().draw(range(2))
+    choices = [POOL.draw(0, place) for place in range(2)]
+    with ThreadPoolExecutor(2) as lanes:
+        work = [lanes.submit(painter.paint_block, draws, choices, [0]) for _ in range(2)]
+        assert all(list(each.result()) == [0] for each in work)
+    assert painter.batch == 1
+    assert len(notices) == 1
+
+
+def test_labels_that_memory_cannot_hold_are_said(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_many(self: label_blocks.GeneratedLabels, members: range) -> list[LabelDraw]:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(label_blocks.GeneratedLabels, "draw", too_many)
+    with pytest.raises(BrainspadeError, match="does not hold 8 labels in the making; free some of it"):
+        make(bundle, [0])
 
 
 def test_leaving_the_iterator_early_ends_the_work(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from brainspade_cli.errors import InputError, TrainingError
-from brainspade_cli.training.checkpoints import KEEP, newest_checkpoint
-from brainspade_cli.training.loop import Stage, step_seed
+from brainspade_cli.errors import InputError, SliceSetError, TrainingError
+from brainspade_cli.training.checkpoints import KEEP, TrainingState, newest_checkpoint
+from brainspade_cli.training.loop import Batch, Plan, Stage, step_seed
+from brainspade_cli.training.machine import Machine, seeded
 from brainspade_cli.training.rates import exponential, trapezoid
 from tests.training.toy import run_toy, stop_at, toy_stage
 
@@ -50,6 +53,68 @@ def test_six_steps_are_three_and_three_more(tmp_path: Path) -> None:
     run_toy(tmp_path / "resumed", toy_stage(6))
     assert_same(tmp_path / "straight", tmp_path / "resumed")
     assert [row["step"] for row in losses(tmp_path / "resumed")] == ["0", "1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_batches_made_ahead_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bool) -> None:
+    """Nor does it where some find no memory beside the step that is computed, and are made after it."""
+    run_toy(tmp_path / "straight", toy_stage(6))
+    monkeypatch.setattr(Machine, "batches_ahead", 2)
+    threads: list[str] = []
+
+    def stage(steps: int) -> Stage:
+        toy = toy_stage(steps)
+
+        def load(plan: Plan) -> Batch:
+            threads.append(threading.current_thread().name)
+            if short and threads[-1] != "MainThread" and len(threads) % 2:
+                raise torch.OutOfMemoryError
+            return toy.load(plan)
+
+        return replace(toy, load=load)
+
+    run_toy(tmp_path / "ahead", stage(3))
+    run_toy(tmp_path / "ahead", stage(6))
+    assert_same(tmp_path / "straight", tmp_path / "ahead")
+    assert any(name.startswith("batches") for name in threads)
+    assert ("MainThread" in threads) == short
+
+
+def test_what_cannot_be_loaded_ahead_is_said_at_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "batches_ahead", 2)
+    toy = toy_stage(6)
+    plans: list[Plan] = []
+
+    def load(plan: Plan) -> Batch:
+        plans.append(plan)
+        if len(plans) == 4:
+            raise SliceSetError("slice 3 is damaged")
+        return toy.load(plan)
+
+    with pytest.raises(SliceSetError, match="slice 3"):
+        run_toy(tmp_path, replace(toy, load=load))
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found[1]["step"] == 3
+
+
+def test_a_restored_optimiser_is_laid_out_as_its_parameters_are() -> None:
+    """A fused one takes no other layout."""
+
+    def state() -> TrainingState:
+        with seeded(0, torch.device("cpu")):
+            network = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return TrainingState({"a": network}, {}, {"a": torch.optim.Adam(network.parameters())})
+
+    trained, restored = state(), state()
+    trained.modules["a"](torch.ones(2, 3, 8, 8)).sum().backward()
+    trained.optimisers["a"].step()
+    restored.load(trained.tensors())
+    for parameter, kept in restored.optimisers["a"].state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert kept[name].stride() == parameter.stride()
+    values = [list(each.optimisers["a"].state.values()) for each in (trained, restored)]
+    assert all(torch.equal(one["exp_avg"], other["exp_avg"]) for one, other in zip(*values, strict=True))
 
 
 def test_a_checkpoint_holds_networks_averages_and_optimisers_and_no_pickle(tmp_path: Path) -> None:
