@@ -1,8 +1,8 @@
 """Every size and every hyper-parameter, as frozen dataclasses in one table of presets.
 
 `tiny` is for tests (seconds on a CPU), `starter` is what ships, for some hours on a CPU; `starter-gpu` trains the same
-networks for some minutes on a GPU, as was done in the end with what ships; `paper` follows the sizes of Fernandez et al.
-2022 (appendix A.1, and the released configurations where the paper is silent).
+networks for some minutes on a GPU, as was done in the end with what ships; `paper` follows the sizes of Fernandez et
+al. 2022 (appendix A.1, and the released configurations where the paper is silent).
 """
 
 from __future__ import annotations

@@ -82,10 +82,10 @@ def test_a_mistyped_style_is_told_before_anything_heavy_loads():
     script = (
         "import sys; from brainspade_cli import cli; sys.argv = ['brainspade', 'sample', '--style', 'nowhere.nii.gz']\n"
         "try: cli.main()\n"
-        "except SystemExit as ended: sys.stdout.write(f'{ended.code} {\\'torch\\' in sys.modules}')"
+        "except SystemExit as ended: print(ended.code, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "2 False"
+    assert done.stdout == "2 False\n"
     assert done.stderr.startswith("error: There is no style scan nowhere.nii.gz")
 
 

@@ -16,8 +16,8 @@ PART_PIXELS = 150
 MAX_PARTS = 4
 MAX_CRUMBS = 0.05
 # Background in the midst of a brain is either wide, as between temporal lobes and cerebellum, or hardly there: of 591
-# slices of OASIS and BraTS six in seven have none, and nine in ten at most two pixels. Label maps that leave vessels out
-# have many, and weights trained on some draw them.
+# slices of OASIS and BraTS six in seven have none, and nine in ten at most two pixels. Label maps that leave vessels
+# out have many, and weights trained on some draw them.
 HOLE_PIXELS = 100
 _DIAGONALS_TOO = np.ones((3, 3), bool)
 
