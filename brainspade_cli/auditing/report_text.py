@@ -39,6 +39,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
             f"{Path(report['file']).parent / PICTURES} shows slices of training people, and audit.json and {TABLE} "
             "name them: remove these before you hand the dataset on."
         )
+    elif report["against"]["what"] == "slices":
+        yield f"{TABLE} beside it names people of the slice set: remove it before you hand the dataset on."
 
 
 def _verdict(report: Mapping[str, Any]) -> str:

@@ -122,7 +122,10 @@ def _of_styles(facts: DatasetFacts) -> str:
     """A sentence on whose contrast the images show, after a space; empty where no record tells."""
     names = unique(name for run in facts.runs for name in run.styles)
     if any(not name.startswith("@") for name in names):
-        return " The styles' scans lent their contrast alone; no pixel of them is in this dataset."
+        return (
+            " The styles' scans lent their contrast alone: no pixel of them is in its images. `brainspade/preview.png`,"
+            " where there is one, shows slices of them."
+        )
     return " The styles are codes that the weights carry; no scan was handed over." if names else ""
 
 

@@ -42,6 +42,7 @@ class CaseWriter:
         self.save_pv = save_pv
         self.device = device
         self.written = 0
+        self._failed = False
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="writer")
         self._waiting: deque[Future[dict[str, Any]]] = deque()
 
@@ -52,7 +53,9 @@ class CaseWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            while self._waiting:
+            # After a pair that failed none is recorded, though its files may be whole: a manifest grows in one order,
+            # whatever befalls a run, and what is not in it is made again.
+            while self._waiting and not self._failed:
                 self._record()
         except BrainspadeError:
             # The first error is the one to tell; the disk's own comes second to it.
@@ -70,8 +73,10 @@ class CaseWriter:
             self._record()
 
     def _record(self) -> None:
+        self._failed = True
         with disk_errors(self.layout.folder):
             self.manifest.append(self._waiting.popleft().result())
+        self._failed = False
         self.written += 1
 
     def _write(self, pair: Pair) -> dict[str, Any]:

@@ -106,7 +106,8 @@ def test_a_second_audit_takes_the_place_of_the_first(run, tmp_path, folded_folde
     code, out, error = run("audit", made, "--against", folded_folder, "--quiet")
     assert (code, error) == (0, "")
     assert "verdict: pass" in out
-    assert out.rstrip().endswith("audit.json")
+    assert out.splitlines()[-2].endswith("audit.json")
+    assert out.splitlines()[-1].startswith("audit-slices.tsv beside it names people of the slice set: remove it")
     assert not stale.exists()
 
 

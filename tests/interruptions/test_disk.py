@@ -61,7 +61,8 @@ def test_a_folder_that_is_lost_under_way_is_said(scene: Callable[..., Scene], co
 @pytest.mark.parametrize("command", QUICK_FIRST)
 def test_the_second_of_two_runs_says_so_and_stops(scene: Callable[..., Scene], command: str) -> None:
     here = scene(command)
-    first = here.start(here.at(0.5, "stop"), "first")
+    # In the midst of a stage: between two nobody is at work, and a bundle that is updated is waited for.
+    first = here.start(here.at(0.8 if command == "train-labels" else 0.5, "stop"), "first")
     first.wait_until_stopped()
     second = here.run()
     first.send(signal.SIGCONT)
