@@ -12,6 +12,14 @@ PAPER = (
     "Fernandez V, Pinaya WHL, Borges P, Tudosiu PD, Graham MS, Vercauteren T, Cardoso MJ. Can segmentation models be"
     " trained with fully synthetically generated data? SASHIMI 2022. https://arxiv.org/abs/2209.08256"
 )
+# What datasets of these names ask to be cited, where the weights learnt from them.
+DATA_PAPERS = {
+    "oasis": "Marcus DS et al. Open Access Series of Imaging Studies (OASIS). J Cogn Neurosci 2007."
+    " https://doi.org/10.1162/jocn.2007.19.9.1498",
+    "brats": "Menze BH et al. The Multimodal Brain Tumor Image Segmentation Benchmark (BRATS). IEEE Trans Med Imaging"
+    " 2015. https://doi.org/10.1109/TMI.2014.2377694",
+    "synthseg": "Billot B et al. SynthSeg. Med Image Anal 2023. https://doi.org/10.1016/j.media.2023.102789",
+}
 # More style scans than these are counted, not named.
 MOST_STYLES = 20
 # What Markdown reads as more than text, but for what only HTML's entities hide.
@@ -35,7 +43,7 @@ def citations(facts: DatasetFacts) -> tuple[str, ...]:
     """What whoever uses the dataset should cite: the method, and the data of the weights."""
     sources = unique(source for run in facts.runs for source in run.trained_on)
     data = (f"The data that the weights were trained on ({', '.join(sources)}), as their terms ask.",)
-    return (PAPER, *(data if sources else ()))
+    return (PAPER, *(data if sources else ()), *(DATA_PAPERS[name] for name in sources if name in DATA_PAPERS))
 
 
 def summary(facts: DatasetFacts) -> str:
@@ -43,7 +51,7 @@ def summary(facts: DatasetFacts) -> str:
     kind = "Labelled synthetic brain MRI slices" if not facts.real else "Labelled brain MRI slices, most synthetic"
     text = (
         f"{kind} ({', '.join(facts.channels)}): {facts.made} cases drawn by brainspade's diffusion model and painted by"
-        " its SPADE network. No synthetic image was taken of anybody."
+        " its SPADE network. The people of synthetic cases do not exist."
     )
     return f"{text} {facts.real} cases are real and come from a dataset that was merged in." if facts.real else text
 
@@ -88,7 +96,8 @@ def _lines(facts: DatasetFacts) -> Iterator[str]:
     if facts.real:
         yield "- Real cases keep the terms of the dataset that they come from."
     yield from ("", "## Cite", "")
-    yield from (f"- {text if text == PAPER else _plain(text)}" for text in citations(facts))
+    ours = (PAPER, *DATA_PAPERS.values())
+    yield from (f"- {text if text in ours else _plain(text)}" for text in citations(facts))
     yield from (
         "",
         "## Limits",

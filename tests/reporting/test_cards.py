@@ -83,6 +83,9 @@ def test_cards_of_an_export_tell_of_the_runs_behind_it_also_at_second_hand(tmp_p
         assert words in first
     assert "| 1 | whole\\_tumour |" in first
     assert "oasis" in first
+    # Whole, so that its address can be followed.
+    assert "https://doi.org/10.1162/jocn.2007.19.9.1498" in first
+    assert "BRATS" not in first
 
 
 def test_real_cases_are_counted_and_keep_their_terms(tmp_path: Path) -> None:
