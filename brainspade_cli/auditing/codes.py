@@ -48,6 +48,8 @@ from brainspade_cli.evaluating.slice_source import evenly
 from brainspade_cli.sampling.lanes import Lanes
 
 IMAGES = "images"
+# Agreements are correlations, but for rounding.
+MOST_AGREEMENT = 1.001
 SIGNS = 128
 # Rotations to look at, in degrees: without folds to lay over each other they have to be met more closely.
 CODE_ANGLES = tuple(range(-12, 13, 2))
@@ -227,7 +229,15 @@ def _unpacked(tensors: Mapping[str, Tensor], name: str, path: Path) -> TrainingC
         if tensor is None or tensor.dtype != kind or tensor.ndim != 1 + len(shape) or tensor.shape[1:] != shape:
             raise WeightsError(f"{path} has no {name}.{part} as it should be; get the weights again.")
     codes, directions, between, newcomers, people = (part for part in found.values() if part is not None)
-    if len(directions) != SIZE or not len(codes) or not len(between) or len(people) != 2 or people.min() < 1:
+    agree = bool((torch.cat([between, newcomers]).abs() <= MOST_AGREEMENT).all())
+    if (
+        len(directions) != SIZE
+        or not len(codes)
+        or not len(between)
+        or len(people) != 2
+        or people.min() < 1
+        or not agree
+    ):
         raise WeightsError(f"{path} has codes of {name} that fit nothing; get the weights again.")
     bits: NDArray[np.uint8] = np.unpackbits(codes.numpy(), axis=1)
     signs = torch.from_numpy(np.where(bits > 0, np.float32(1), np.float32(-1)) / np.float32(SIGNS**0.5))

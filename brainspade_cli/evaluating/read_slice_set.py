@@ -57,10 +57,15 @@ def _splits(split: str) -> tuple[str, ...]:
 
 def _read(slices: SliceSet, scan: ScanRecord, k: int, channels: tuple[str, ...], counts: bool) -> Slice:
     maps = np.array(slices.labels(scan)[k])
+    images = {name: np.array(slices.images(scan, name)[k]) for name in channels if name in scan.modalities}
+    for name, image in images.items():
+        if not np.isfinite(image).all():
+            path = slices.folder / "scans" / scan.name / f"{name}.npy"
+            raise SliceSetError(f"{path} holds NaN or infinite values; delete its folder and prepare the scan again.")
     return Slice(
         label=maps.argmax(axis=0).astype(np.uint8),
         maps=maps,
-        images={name: np.array(slices.images(scan, name)[k]) for name in channels if name in scan.modalities},
+        images=images,
         height=scan.positions[k],
         person=scan.person,
         counts_as_label=counts,

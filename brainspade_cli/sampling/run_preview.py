@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from brainspade_cli.evaluating.image_statistics import standardise
 from brainspade_cli.files import replacing
 from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.nnunet.raw import RawLayout
@@ -55,10 +56,12 @@ def _panels(
 ) -> Iterator[PreviewPanel]:
     for channel, style in enumerate(row["styles"]):
         source = sources.get((style["channel"], style["name"], style["sha256"]))
+        stored, _ = read_plane(layout.image_path(row["case"], channel))
         if source is None or not 0 <= style["slice"] < len(source.mean):
             # An edited manifest must not cost the run its end.
+            scored, brain = standardise(stored)
+            yield PreviewPanel("?", "?", np.where(brain, scored, np.float32(BACKGROUND_VALUE)), None)
             continue
-        stored, _ = read_plane(layout.image_path(row["case"], channel))
         shown = None if source.slices is None else source.slices[style["slice"]].astype(np.float32)
         image = np.where(stored == 0, np.float32(BACKGROUND_VALUE), source.scale.z_scores(stored))
         yield PreviewPanel(source.channel, source.name, image, shown)

@@ -1,6 +1,7 @@
 """`brainspade evaluate` as a person runs it: datasets on disk, a table, a report, one sentence where it cannot be."""
 
 import json
+import shutil
 from functools import partial
 
 import nibabel as nib
@@ -229,6 +230,18 @@ def test_a_damaged_slice_is_named(run, dataset):
     code, out, error = run(dataset)
     assert (code, out) == (2, "")
     assert path.name in error
+
+
+def test_real_slices_that_are_no_numbers_are_refused(run, dataset, tmp_path, slice_folder):
+    shutil.copytree(slice_folder, tmp_path / "slices")
+    for path in (tmp_path / "slices").glob("scans/*/flair.npy"):
+        images = np.load(path)
+        images[:, 90, 120] = np.inf
+        np.save(path, images)
+    code, _, error = run(dataset, "--against", tmp_path / "slices")
+    assert code == 2
+    assert "flair.npy holds NaN or infinite values" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf, 1e38])

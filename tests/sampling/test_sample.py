@@ -233,6 +233,22 @@ def test_what_a_kill_leaves_is_mended(finished: Path, request_for: Callable[...,
     assert "| with a lesion | 5 |" in card.read_text()
 
 
+def test_a_style_edited_in_the_manifest_does_not_cost_the_run_its_end(
+    finished: Path, request_for: Callable[..., SampleRequest]
+) -> None:
+    """Its pair is previewed without one."""
+    folder = request_for().folder
+    shutil.copytree(finished, folder)
+    manifest = folder / "brainspade" / "manifest.jsonl"
+    first, *others = manifest.read_text().splitlines(keepends=True)
+    row = json.loads(first)
+    row["styles"][0]["channel"] = "none"
+    manifest.write_text("".join([json.dumps(row) + "\n", *others]))
+    (folder / "dataset.json").unlink()
+    assert run_sampling(request_for(), quiet())["complete"]
+    assert (folder / "brainspade" / "preview.png").stat().st_size > 1000
+
+
 def test_more_pairs_go_on_from_fewer(finished: Path, request_for: Callable[..., SampleRequest]) -> None:
     run_sampling(request_for(pairs=3), quiet())
     assert json.loads((request_for().folder / "dataset.json").read_text())["numTraining"] == 3
