@@ -13,6 +13,7 @@ from brainspade_cli.anatomy import CHANNELS, CSF, GM, OEDEMA, TUMOUR, WM
 from brainspade_cli.bundle_config import ConditionTable, LatentStatistics
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
+from brainspade_cli.devices import Compute
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
@@ -113,3 +114,11 @@ def flat_pool(channels: tuple[str, ...] = ("t1",), style_dim: int = 8) -> StyleP
         for place, channel in enumerate(channels)
     )
     return StylePool(channels, sources)
+
+
+class Accelerator(Compute):
+    """A CPU that is taken for an accelerator: whole blocks through the autoencoder, images in batches."""
+
+    @property
+    def is_cpu(self) -> bool:
+        return False

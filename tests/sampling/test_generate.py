@@ -19,7 +19,7 @@ from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.pool import StyleChoice
 from brainspade_cli.weights import Bundle
-from tests.sampling.parts import EllipseLabels, flat_pool, tiny_bundle
+from tests.sampling.parts import Accelerator, EllipseLabels, flat_pool, tiny_bundle
 
 PAIRS = 11
 POOL = flat_pool(("t1", "flair"))
@@ -230,14 +230,6 @@ def test_leaving_early_ends_the_painting_within_an_image(bundle: Bundle, monkeyp
     assert second_block.wait(60)
     pairs.close()
     assert len(painted) == 2 * BLOCK + 2
-
-
-class Accelerator(Compute):
-    """A CPU that is treated as an accelerator: whole blocks through the autoencoder, images in batches."""
-
-    @property
-    def is_cpu(self) -> bool:
-        return False
 
 
 def test_an_accelerator_makes_the_same_pairs_up_to_rounding(bundle: Bundle, reference: dict[int, Pair]) -> None:

@@ -23,7 +23,7 @@ from brainspade_cli.sampling.label_blocks import (
 from brainspade_cli.sampling.label_checks import lesion_pixels
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
 from brainspade_cli.weights import Bundle
-from tests.sampling.parts import CONDITIONS, ellipse_label, one_hot_maps, tiny_bundle
+from tests.sampling.parts import CONDITIONS, Accelerator, ellipse_label, one_hot_maps, tiny_bundle
 
 CPU = Compute(torch.device("cpu"), "fp32")
 
@@ -73,14 +73,6 @@ def test_only_what_failed_is_drawn_again_and_keeps_its_place(bundle: Bundle) -> 
     # Attempts differ in their noise, and what did not fail is what it was.
     assert all(torch.equal(a, b) for a, b in zip(good.calls, patchy.calls[:BLOCK], strict=True))
     assert len({call.sum().item() for call in patchy.calls}) == BLOCK + 2 + 2
-
-
-class Accelerator(Compute):
-    """A CPU that is taken for an accelerator."""
-
-    @property
-    def is_cpu(self) -> bool:
-        return False
 
 
 class Fussy:
