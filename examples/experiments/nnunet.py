@@ -45,7 +45,8 @@ class Cut:
 class NnunetSegmenter:
     """`epochs` x `iterations` steps. `cut` None keeps nnU-Net's own plan. `shared`: folder of the plans of all tasks.
 
-    `mirror`: average over mirrored images in prediction, as nnU-Net does. `device`: "cpu" or "cuda".
+    `mirror`: average over mirrored images in prediction, as nnU-Net does. `device`: "cpu" or "cuda". `bf16`: train in
+    bfloat16 on a CPU, where nnU-Net would in float32 (on a GPU it chooses half precision itself).
     """
 
     epochs: int
@@ -55,6 +56,7 @@ class NnunetSegmenter:
     mirror: bool
     shared: Path
     device: str
+    bf16: bool
 
     @property
     def key(self) -> str:
@@ -72,6 +74,7 @@ class NnunetSegmenter:
             "epochs": self.epochs,
             "iterations": self.iterations,
             "validation_iterations": self.validation_iterations,
+            "bf16": self.bf16,
         }
         name = f"{PLANS}-{folder.name}"
         write_json(preprocessed / f"{name}.json", {**plans, "plans_name": name, "experiment": settings})

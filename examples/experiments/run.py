@@ -28,7 +28,7 @@ from study import run_study, score_study
 from unet import UNetSegmenter
 
 from brainspade_cli.console import Reporter
-from brainspade_cli.devices import open_compute
+from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.errors import BrainspadeError, InputError
 from brainspade_cli.files import write_json, write_text
 from brainspade_cli.slices import open_slice_set
@@ -77,7 +77,7 @@ def main(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         weights=_digest(bundle.hashes()),
     )
-    segmenter = _segmenter(arguments, plan, compute.device.type)
+    segmenter = _segmenter(arguments, plan, compute)
     shop = Workshop(arguments.work / "sets", slices, arguments.weights, arguments.device, reporter)
     for name in EXPERIMENTS if arguments.experiment == "all" else (arguments.experiment,):
         wanted = experiment(name, slices, choices)
@@ -99,10 +99,10 @@ def main(arguments: argparse.Namespace) -> None:
         reporter.result(f"{table(found)}\nWritten to {folder}.", found)
 
 
-def _segmenter(arguments: argparse.Namespace, plan: Plan, device: str) -> Segmenter:
+def _segmenter(arguments: argparse.Namespace, plan: Plan, compute: Compute) -> Segmenter:
     steps = arguments.steps or plan.steps[arguments.segmenter]
     if arguments.segmenter == "unet":
-        return UNetSegmenter(steps=steps, device=device)
+        return UNetSegmenter(steps=steps, device=compute.device.type)
     if steps % plan.iterations:
         raise InputError(f"nnU-Net trains in epochs of {plan.iterations} steps; {steps} is no multiple of that.")
     return NnunetSegmenter(
@@ -112,7 +112,8 @@ def _segmenter(arguments: argparse.Namespace, plan: Plan, device: str) -> Segmen
         cut=plan.cut,
         mirror=plan.mirror,
         shared=arguments.work / "plans",
-        device=device,
+        device=compute.device.type,
+        bf16=compute.is_cpu and compute.precision == "bf16",
     )
 
 
