@@ -28,8 +28,9 @@ def sample_command(style: Path, folder: Path, pairs: int, options: list[str]) ->
     command += ["--out", str(folder), "--quiet", *options]
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    labels, first = folder / "labelsTr", 0.0
+    labels, first, memory = folder / "labelsTr", 0.0, 0
     while True:
+        memory = max(memory, _peak_so_far(process.pid))
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if not first and labels.is_dir() and any(entry.name[0] != "." for entry in os.scandir(labels)):
             first = time.perf_counter() - begun
@@ -39,4 +40,16 @@ def sample_command(style: Path, folder: Path, pairs: int, options: list[str]) ->
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Measured(pairs, time.perf_counter() - begun, first, usage.ru_maxrss * 1024)
+    return Measured(pairs, time.perf_counter() - begun, first, memory or usage.ru_maxrss * 1024)
+
+
+def _peak_so_far(pid: int) -> int:
+    """Peak memory in bytes, 0 where the system does not say.
+
+    What wait4 gives at the end counts the moments before the command was loaded, when the memory was still this one's.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)

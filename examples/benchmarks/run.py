@@ -7,6 +7,7 @@ Prints Markdown, and writes it with the plot of the curve to the folder given by
 
 speed     pairs a second of our default, of DDIM in 80 steps, float32, eager, batches of 64, and of the same one by one
 shares    time by part, parameters and FLOPs, and how far from the device's limit that is
+changes   what each change bought: our default with one of them taken back at a time
 commands  the whole command at each N: seconds, the first pair on disk, peak memory
 curve     label statistics against the number of evaluations (the references of 1000 take long; they are kept)
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 from baseline import seconds_a_pair
+from changes import seconds_without
 from commands import sample_command
 from curve import curve, plot
 from shares import busy_seconds, flops, parameters, peak_flops, request_for
@@ -33,7 +35,7 @@ from brainspade_cli.styles.pool import load_styles
 from brainspade_cli.weights import Bundle, open_bundle
 
 STYLE = Path(__file__).parent.parent / "quickstart" / "flair.nii.gz"
-PARTS = ("speed", "shares", "commands", "curve")
+PARTS = ("speed", "shares", "changes", "commands", "curve")
 
 
 def speed(bundle: Bundle, compute: Compute, options: dict[str, Any], args: argparse.Namespace) -> list[str]:
@@ -81,6 +83,15 @@ def shares(bundle: Bundle, compute: Compute, options: dict[str, Any], args: argp
         f"a large matrix product reaches {peak / 1e9:.0f} GFLOP/s in {compute.precision} on {compute.describe()}: "
         f"{needed * pairs / wall / peak:.0%} of the limit.",
     ]
+
+
+def bought(compute: Compute, options: dict[str, Any], args: argparse.Namespace) -> list[str]:
+    """Our default with one change taken back at a time."""
+    rows = seconds_without(request_for(args.style, Path(), args.pairs[0], options), compute.device)
+    lines = ["| taken back | pairs a second | the change makes it faster by |", "|---|---|---|"]
+    for name, seconds in rows:
+        lines.append(f"| {name} | {args.pairs[0] / seconds:.2f} | {seconds / rows[0][1]:.2f} |")
+    return lines
 
 
 def commands(args: argparse.Namespace, extra: list[str]) -> list[str]:
@@ -147,6 +158,7 @@ def main() -> None:
     makers = {
         "speed": lambda: speed(bundle, compute, options, args),
         "shares": lambda: shares(bundle, compute, options, args),
+        "changes": lambda: bought(compute, options, args),
         "commands": lambda: commands(args, extra),
         "curve": lambda: evaluations(bundle, compute, plan, args),
     }

@@ -1,0 +1,97 @@
+"""What each change bought: our default with one of them taken back at a time."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brainspade_cli.console import Reporter
+from brainspade_cli.sampling import case_writer, inference, label_blocks, lanes, sample
+from brainspade_cli.sampling.plan import BLOCK, WIDE_BLOCK
+from brainspade_cli.sampling.run import SampleRequest
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change taken back.
+
+    `request`: what it makes of the request; `patches`: (owner, name of an attribute, value) that hold meanwhile.
+    """
+
+    name: str
+    request: Callable[[SampleRequest], SampleRequest] = lambda request: request
+    patches: tuple[tuple[Any, str, Any], ...] = field(default=())
+
+
+def _drawn_by(sampler: str, steps: int) -> Callable[[SampleRequest], SampleRequest]:
+    return lambda request: replace(request, plan=replace(request.plan, sampler=sampler, steps=steps))
+
+
+def changes(device: torch.device) -> tuple[Change, ...]:
+    """The changes that concern a device; the first row takes back nothing."""
+    rows = [
+        Change("nothing: our default"),
+        Change("few steps: DDIM in 80", _drawn_by("ddim", 80)),
+        Change("bf16: float32", lambda request: replace(request, precision="fp32")),
+        Change("channels last: the usual layout", patches=((inference, "channels_last", lambda network: network),)),
+        Change("settled spectral norms: worked out at every pass", patches=((inference, "_settled", lambda net: net),)),
+        Change(
+            "sixteen writers and a queue: one pair at a time",
+            patches=((case_writer, "THREADS", 1), (case_writer, "QUEUE", 1)),
+        ),
+    ]
+    if device.type == "cpu":
+        rows += [
+            Change("a lane a thread: one block on all threads", patches=(_one_lane(),)),
+            Change("failed labels again by twos: a block each", patches=((label_blocks, "REDRAWN_TOGETHER", BLOCK),)),
+        ]
+    else:
+        rows.append(
+            Change(
+                "failed labels again by sixteens: a block each",
+                patches=((label_blocks, "WIDE_REDRAWN_TOGETHER", WIDE_BLOCK),),
+            )
+        )
+    return tuple(rows)
+
+
+def _one_lane() -> tuple[Any, str, Any]:
+    made = lanes.Lanes.__init__
+
+    def one(self: lanes.Lanes, count: int | None = None) -> None:
+        threads = torch.get_num_threads()
+        made(self, 1)
+        self._pool.submit(torch.set_num_threads, threads).result()
+
+    return lanes.Lanes, "__init__", one
+
+
+@contextmanager
+def _patched(patches: tuple[tuple[Any, str, Any], ...]) -> Iterator[None]:
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
+    try:
+        for owner, name, value in patches:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def seconds_without(request: SampleRequest, device: torch.device) -> list[tuple[str, float]]:
+    """Seconds of the request with each change taken back, weights and styles loaded every time."""
+    found = []
+    for change in changes(device):
+        with tempfile.TemporaryDirectory() as folder, _patched(change.patches):
+            begun = time.perf_counter()
+            changed = replace(change.request(request), folder=Path(folder) / "Dataset501_changed")
+            sample.run_sampling(changed, Reporter(quiet=True))
+            found.append((change.name, time.perf_counter() - begun))
+    return found
