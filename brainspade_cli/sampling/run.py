@@ -31,6 +31,8 @@ from brainspade_cli.weights import Bundle, open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
 PAIRS_VERSION = 4
+# By so many of its reasons a refusal of --strict is understood.
+REASONS_TOLD = 5
 PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
 
 
@@ -157,9 +159,11 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
         _check_plan(plan, bundle)
     styles = load_styles(bundle, arguments, reporter)
     if request.strict and styles.outside:
+        more = len(styles.outside) - REASONS_TOLD
         raise InputError(
-            f"--strict refuses styles outside what the weights saw. {styles.outside[0]} Choose another scan or other"
-            " weights, or leave --strict out and look at the preview."
+            "--strict refuses styles outside what the weights saw."
+            f" {' '.join(styles.outside[:REASONS_TOLD])}{f' And {more} more.' if more > 0 else ''}"
+            " Choose other scans or other weights, or leave --strict out and look at the preview."
         )
     labels = None if request.labels is None else GivenLabels(request.labels, reporter)
     layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])

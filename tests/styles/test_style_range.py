@@ -10,7 +10,7 @@ import torch
 
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.errors import InputError
-from brainspade_cli.sampling.run import SampleRequest, open_run
+from brainspade_cli.sampling.run import REASONS_TOLD, SampleRequest, open_run
 from brainspade_cli.styles import pool
 from brainspade_cli.styles.arguments import parse_styles
 from brainspade_cli.styles.pool import load_styles
@@ -133,7 +133,12 @@ def test_strict_refuses_what_is_otherwise_said(tmp_path: Path, capsys: pytest.Ca
     asked = SampleRequest((str(scan),), 1, tmp_path / "out", weights=str(tmp_path / "weights"), device="cpu")
     run = open_run(asked, quiet())
     assert run.record()["styles"][0]["range"]["outside"] is True
-    with pytest.raises(InputError, match="--strict refuses"):
+    # Thick slices, a coarse plane, and a style outside the range: three reasons a scan.
+    several = tuple(str(style_scan(tmp_path / f"t1-{number}.nii.gz")) for number in range(REASONS_TOLD))
+    left = 3 * len(several) - REASONS_TOLD
+    with pytest.raises(InputError, match=rf"--strict refuses.*t1-0\.nii\.gz.*t1-1\.nii\.gz.*And {left} more\. Choose"):
+        open_run(SampleRequest(**{**vars(asked), "styles": several, "strict": True}), quiet())
+    with pytest.raises(InputError, match=r"--strict refuses.*t1\.nii\.gz lies outside.*\. Choose"):
         open_run(SampleRequest(**{**vars(asked), "strict": True}), quiet())
     banks = SampleRequest(**{**vars(asked), "styles": ("@t1",), "strict": True})
     assert open_run(banks, quiet()).styles.outside == ()
