@@ -1,8 +1,8 @@
 """The noise schedule of the label denoisers, and the samplers that turn noise into latents (paper 2.2).
 
-The update rules are the schedulers of diffusers. Which timesteps are visited is decided here: the schedulers' own
-spacings are even in time, which on this schedule leaves the last steps so far apart that 20 of them lose a fifth of the
-deviation of fine structure.
+The update rules are the schedulers of diffusers. Which timesteps are visited is decided here, for few steps are only as
+good as their places: eight that are even in time leave seven pixels of a hundred unlike what a hundred steps draw from the
+same noise, eight that are even in the logarithm of signal to noise leave three.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from brainspade_cli.presets import ScheduleConfig
 
 # What a network may predict, and diffusers' word for it.
 PREDICTIONS = {"noise": "epsilon", "velocity": "v_prediction"}
+
+TINY = 1e-9
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -83,9 +85,9 @@ def samplers() -> dict[str, Sampler]:
     solver = {"solver_order": 2, "final_sigmas_type": "zero", "timestep_spacing": "trailing"}
     unclipped = {"clip_sample": False, "timestep_spacing": "trailing"}
     rows = (
-        Sampler("dpm++", 14, False, DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", **solver}),
+        Sampler("dpm++", 8, False, DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", **solver}),
         Sampler("ddim", 80, False, DDIMScheduler, {"set_alpha_to_one": True, **unclipped}),
-        Sampler("unipc", 20, False, UniPCMultistepScheduler, solver),
+        Sampler("unipc", 8, False, UniPCMultistepScheduler, solver),
         Sampler("ancestral", 1000, True, DDPMScheduler, {"variance_type": "fixed_small", **unclipped}),
     )
     return {row.name: row for row in rows}
@@ -99,18 +101,26 @@ def sampler_named(name: str) -> Sampler:
     return table[name]
 
 
-def visited_timesteps(total: int, count: int) -> list[int]:
-    """Choose `count` different timesteps of 0..total-1, rising: squares of even steps, from 0 to total - 1.
+def visited_timesteps(schedule: NoiseSchedule, count: int) -> list[int]:
+    """Choose `count` different timesteps of a schedule, rising, from 0 to its last: even steps of log signal to noise.
 
-    Squares put half of the steps into the least noisy quarter, where the fine structure is decided (Song 2021, D.3). A
-    single step starts at the noisiest timestep.
+    A step of DPM-Solver is then as long as any other in the variable that it integrates over (Lu 2022, section 3). Where
+    these steps are finer than timesteps, each takes the next that is free. A single step starts at the noisiest.
     """
+    total = schedule.steps
     if count == 1:
         return [total - 1]
+    # A timestep without any noise, or any signal, would lie infinitely far away.
+    signal = schedule.alphas_cumprod.clamp(TINY, 1 - TINY)
+    ratios = (signal / (1 - signal)).log()
+    wanted = torch.linspace(float(ratios[0]), float(ratios[-1]), count, dtype=ratios.dtype)
+    nearest = (ratios[None, :] - wanted[:, None]).abs().argmin(dim=1).tolist()
     chosen: list[int] = []
-    for step in range(count):
-        square = round((total - 1) * (step / (count - 1)) ** 2)
-        chosen.append(max(square, chosen[-1] + 1 if chosen else 0))
+    # Several of the noisiest may carry as good as no signal.
+    for step, timestep in enumerate([*nearest[:-1], total - 1]):
+        free = max(timestep, chosen[-1] + 1 if chosen else 0)
+        # Those that are still to come need room, too.
+        chosen.append(min(free, total - count + step))
     return chosen
 
 
@@ -142,7 +152,7 @@ def sample_latents(
         raise InputError(f"A sampler takes 1 to {schedule.steps} steps, not {count}.")
     if len(generators) != len(noise):
         raise ValueError(f"{len(noise)} samples need as many generators, not {len(generators)}")
-    visited = visited_timesteps(schedule.steps, count)
+    visited = visited_timesteps(schedule, count)
     # The scheduler gets a schedule of the visited timesteps alone, and walks down all of it.
     signal = schedule.alphas_cumprod[visited]
     betas = 1 - signal / torch.cat([torch.ones(1, dtype=signal.dtype), signal[:-1]])

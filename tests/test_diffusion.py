@@ -104,9 +104,9 @@ def test_ddim_is_its_closed_form(steps):
     """Predict the clean latents, go back to the next timestep's noise along the same prediction; in doubles."""
     noise, generators = start(batch=2)
     latents = noise.double()
-    signals = [SCHEDULE.alphas_cumprod[t] for t in visited_timesteps(1000, steps)]
+    signals = [SCHEDULE.alphas_cumprod[t] for t in visited_timesteps(SCHEDULE, steps)]
     targets = [torch.tensor(1.0, dtype=torch.float64), *signals[:-1]]
-    for timestep, now, after in reversed(list(zip(visited_timesteps(1000, steps), signals, targets, strict=True))):
+    for timestep, now, after in reversed(list(zip(visited_timesteps(SCHEDULE, steps), signals, targets, strict=True))):
         predicted = gaussian_noise(latents, torch.tensor([timestep] * 2)).double()
         clean = (latents - (1 - now).sqrt() * predicted) / now.sqrt()
         latents = after.sqrt() * clean + (1 - after).sqrt() * predicted
@@ -118,12 +118,26 @@ def test_ddim_is_its_closed_form(steps):
 @settings(max_examples=200, deadline=None)
 def test_visited_timesteps_are_different_rise_and_end_at_the_noisiest(total, data):
     count = data.draw(st.integers(1, total))
-    visited = visited_timesteps(total, count)
+    visited = visited_timesteps(NoiseSchedule(ScheduleConfig(steps=total)), count)
     assert len(visited) == count
     assert visited == sorted(set(visited))
     assert visited[0] >= 0
     assert visited[-1] == total - 1
     assert count == 1 or visited[0] == 0
+
+
+def test_few_timesteps_lie_even_steps_of_log_signal_to_noise_apart():
+    signal = SCHEDULE.alphas_cumprod[visited_timesteps(SCHEDULE, 8)]
+    steps = (signal / (1 - signal)).log().diff()
+    assert torch.allclose(steps, steps.mean().expand(7), rtol=0.05)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 0.02), (0.0015, 1.0)])
+def test_timesteps_without_noise_or_signal_are_no_further_away_than_others(ends):
+    schedule = NoiseSchedule(ScheduleConfig(beta_start=ends[0], beta_end=ends[1]))
+    visited = visited_timesteps(schedule, 6)
+    assert visited == sorted(set(visited))
+    assert (visited[0], visited[-1]) == (0, 999)
 
 
 @pytest.mark.parametrize("name", list(samplers()))
@@ -139,7 +153,7 @@ def test_the_denoiser_is_asked_at_the_visited_timesteps_from_noisy_to_clean(name
 
     noise, generators = start(batch=2, size=2)
     result = sample_latents(predict, noise, schedule=SCHEDULE, sampler=name, steps=steps, generators=generators)
-    assert seen == visited_timesteps(1000, steps)[::-1]
+    assert seen == visited_timesteps(SCHEDULE, steps)[::-1]
     assert result.isfinite().all()
 
 
