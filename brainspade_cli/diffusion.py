@@ -1,8 +1,8 @@
 """The noise schedule of the label denoisers, and the samplers that turn noise into latents (paper 2.2).
 
 The update rules are the schedulers of diffusers. Which timesteps are visited is decided here, for few steps are only as
-good as their places: eight that are even in time leave seven pixels of a hundred unlike what a hundred steps draw from the
-same noise, eight that are even in the logarithm of signal to noise leave three.
+good as their places: eight that are even in time leave seven pixels of a hundred unlike what a hundred steps draw from
+the same noise, eight that are even in the logarithm of signal to noise leave three.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def sampler_named(name: str) -> Sampler:
 def visited_timesteps(schedule: NoiseSchedule, count: int) -> list[int]:
     """Choose `count` different timesteps of a schedule, rising, from 0 to its last: even steps of log signal to noise.
 
-    A step of DPM-Solver is then as long as any other in the variable that it integrates over (Lu 2022, section 3). Where
-    these steps are finer than timesteps, each takes the next that is free. A single step starts at the noisiest.
+    A step of DPM-Solver is then as long as any other in the variable that it integrates over (Lu 2022, section 3).
+    Where these steps are finer than timesteps, each takes the next that is free. A single step starts at the noisiest.
     """
     total = schedule.steps
     if count == 1:

@@ -29,15 +29,29 @@ class LabelBranch(nn.Module):
         return torch.addcmul(shift, F.relu(self.conv(maps)), 1 + scale)
 
 
+class ImageNorm(nn.Module):
+    """Instance normalisation, without parameters, that leaves the layout of a single bfloat16 image as it is.
+
+    torch's own copies images that lie channels last, there and back, and what follows then mixes layouts: a quarter of
+    the painter's time on a CPU. One image's statistics are those of a batch of one, which batch normalisation takes. It
+    sums up channels-last float32 less exactly, by what bfloat16 does not show.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalised features, of the shape of `features` (B, width, h, w)."""
+        if len(features) == 1 and features.dtype == torch.bfloat16:
+            return F.batch_norm(features, None, None, training=True)
+        return F.instance_norm(features)
+
+
 class SpadeNorm(nn.Module):
     """Parameter-free normalisation, then x (1 + gamma) + beta; gamma and beta are convolved from the label branch."""
 
     def __init__(self, width: int, hidden: int, norm: str) -> None:
         super().__init__()
-        norms = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d}
-        if norm not in norms:
+        if norm not in ("instance", "batch"):
             raise ValueError(f"norm must be 'instance' or 'batch', not '{norm}'")
-        self.norm = norms[norm](width, affine=False)
+        self.norm = ImageNorm() if norm == "instance" else nn.BatchNorm2d(width, affine=False)
         self.gamma = nn.Conv2d(hidden, width, 3, padding=1)
         self.beta = nn.Conv2d(hidden, width, 3, padding=1)
 

@@ -159,7 +159,7 @@ class Painter:
             raise WeightsError("These weights painted images that are not numbers; use other weights.")
         # A brain value must not look like background.
         brain = painted.clamp_min(BACKGROUND_VALUE + MARGIN)
-        outside = fractions.argmax(dim=1) == BACKGROUND
+        outside = torch.from_numpy(np.stack([draw.label for draw in draws])).to(device) == BACKGROUND
         images: NDArray[np.float32] = torch.where(outside, BACKGROUND_VALUE, brain).cpu().numpy()
         return images
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainspade_cli.anatomy import CHANNELS
-from brainspade_cli.networks.spade_generator import SpadeGenerator
+from brainspade_cli.networks.spade_generator import ImageNorm, SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder
 from brainspade_cli.presets import GeneratorConfig, StyleEncoderConfig, preset
 
@@ -213,3 +213,15 @@ def test_painter_learns_the_contrast_that_a_code_names():
         wrong = brain_error(painter(maps, -codes.repeat(4, 1)), target, maps)
     assert right < 0.4
     assert wrong > 2 * right
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_an_image_alone_is_normalised_as_among_others_and_keeps_its_layout(layout: torch.memory_format) -> None:
+    features = torch.randn(3, 5, 16, 12, generator=torch.Generator().manual_seed(0)) * 4 + 2
+    norm, exact = ImageNorm(), F.instance_norm(features)
+    assert torch.allclose(norm(features), exact, atol=1e-6)
+    assert torch.allclose(norm(features[1:2]), exact[1:2], atol=1e-6)
+    alone = norm(features[1:2].to(torch.bfloat16).contiguous(memory_format=layout))
+    assert alone.is_contiguous(memory_format=layout)
+    # Two roundings to eight bits, of numbers up to 4.
+    assert torch.allclose(alone.float(), exact[1:2], atol=2 * 4 / 2**8)
