@@ -104,7 +104,7 @@ def create_slice_set(folder: Path) -> None:
     """Make an empty slice set, or leave the one that is there; raises SliceSetError where there is something else."""
     header = folder / "slice-set.json"
     if header.exists():
-        open_slice_set(folder)
+        _check_header(folder)
         return
     # Hidden files may be our own, of a process killed before it had written the header.
     if folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir())):
@@ -135,6 +135,39 @@ def remove_scan(folder: Path) -> None:
 
 def open_slice_set(folder: Path) -> SliceSet:
     """Open a slice set; raises SliceSetError where there is none, or one of another format or label table."""
+    _check_header(folder)
+    return SliceSet(folder, tuple(map(_record, _record_paths(folder))))
+
+
+def forget_damaged(folder: Path) -> dict[str, str]:
+    """Take scans whose record or arrays are cut, changed or gone out of a set; returns their names with the reason.
+
+    Their records go, without which a scan does not exist, and arrays stay. So does what cannot be read for another
+    reason: on a share that is down it may be whole.
+    """
+    damaged: dict[str, str] = {}
+    for path in _record_paths(folder):
+        try:
+            record = _record(path)
+            scan = SliceSet(folder, (record,))
+            if record.has_labels:
+                scan.labels(record)
+            for modality in record.modalities:
+                scan.images(record, modality)
+        except SliceSetError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                continue
+            path.unlink()
+            damaged[path.parent.name] = str(cause or error)
+    return damaged
+
+
+def _record_paths(folder: Path) -> list[Path]:
+    return sorted((folder / "scans").glob("*/scan.json"))
+
+
+def _check_header(folder: Path) -> None:
     header = folder / "slice-set.json"
     try:
         head = read_json(header)
@@ -145,7 +178,6 @@ def open_slice_set(folder: Path) -> SliceSet:
     wanted = {"format": FORMAT, "labels": list(NAMES), "shape": list(SLICE_SHAPE)}
     if not isinstance(head, dict) or {key: head.get(key) for key in wanted} != wanted:
         raise SliceSetError(f"{header} is of another format or label table; prepare the scans into another folder.")
-    return SliceSet(folder, tuple(map(_record, sorted((folder / "scans").glob("*/scan.json")))))
 
 
 def _record(path: Path) -> ScanRecord:

@@ -28,7 +28,7 @@ from brainspade_cli.preparing.contact_sheet import write_contact_sheets
 from brainspade_cli.preparing.registration import require_alignment
 from brainspade_cli.preparing.scan import Outcome, prepare_scan
 from brainspade_cli.preparing.scan_table import ScanFiles, find_scans
-from brainspade_cli.slices import create_slice_set, open_slice_set, write_array
+from brainspade_cli.slices import create_slice_set, forget_damaged, open_slice_set, write_array
 
 NAMED_AT_MOST = 3
 
@@ -56,7 +56,11 @@ def prepare(
 def _prepare_all(
     scans: list[ScanFiles], source: Path, out: Path, register: bool, jobs: int, reporter: Reporter
 ) -> dict[str, Any]:
-    _say_what_stays(out, source, {scan.name for scan in scans}, reporter)
+    listed = {scan.name for scan in scans}
+    for name, reason in forget_damaged(out).items():
+        then = "it is prepared again" if name in listed else f"{source} does not list it: it is no longer in the set"
+        reporter.warn(f"{name} was damaged in {out} ({reason}); {then}.")
+    _say_what_stays(out, source, listed, reporter)
     outcomes: list[Outcome] = []
     with reporter.progress("prepare", len(scans)) as advance:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
@@ -73,6 +73,8 @@ class CaseWriter:
             self._record()
 
     def _record(self) -> None:
+        # Ctrl-C comes here, where the time goes: the pair then stays among those that are recorded on leaving.
+        wait([self._waiting[0]])
         self._failed = True
         with disk_errors(self.layout.folder):
             self.manifest.append(self._waiting.popleft().result())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from torch import Tensor, nn, optim
 
 from brainspade_cli.errors import InputError, TrainingError
 from brainspade_cli.files import flush, sha256, write_json
+from brainspade_cli.reading import read_json
 from brainspade_cli.tensors import save_tensors
 
 FORMAT = 1
 PREFIX = "checkpoint-"
+_NAME = re.compile(rf"{PREFIX}\d{{8,}}")
 KEEP = 2
 
 
@@ -118,7 +121,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     for candidate in _candidates(folder):
         try:
-            head: dict[str, Any] = dict(json.loads((candidate / "state.json").read_text(encoding="utf-8")))
+            head: dict[str, Any] = dict(read_json(candidate / "state.json"))
             # Early checkpoints have no hash of this file itself.
             own = head.pop("own_sha256", None)
             whole = own in (None, _digest(head)) and head["sha256"] == sha256(candidate / "tensors.safetensors")
@@ -184,7 +187,7 @@ def has_checkpoint(folder: Path) -> bool:
 
 def later_checkpoints(folder: Path, step: int) -> list[Path]:
     """What looks like checkpoints of later steps than `step`."""
-    return [path for path in _candidates(folder) if path.name > f"{PREFIX}{step:08d}"]
+    return [path for path in _candidates(folder) if _step_of(path) > step]
 
 
 def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,8 +202,13 @@ def _digest(head: Mapping[str, Any]) -> str:
 
 
 def _candidates(folder: Path) -> list[Path]:
-    """Folders named like checkpoints, newest first."""
-    return sorted(folder.glob(f"{PREFIX}*"), reverse=True)
+    """Folders named as checkpoints are, newest first. Others, such as a copy that a user keeps, are none of ours."""
+    named = [path for path in folder.glob(f"{PREFIX}*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(named, key=_step_of, reverse=True)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix(PREFIX))
 
 
 def _below(flat: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

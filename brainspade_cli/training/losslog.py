@@ -52,5 +52,6 @@ def _read(path: Path) -> list[dict[str, str]]:
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
     with_newline = text[: text.rfind("\n") + 1]
-    reader = csv.DictReader(with_newline.splitlines())
+    # What Python 3.10 raises at, and later versions take for a text.
+    reader = csv.DictReader(line for line in with_newline.splitlines() if "\0" not in line)
     return [row for row in reader if (row.get("step") or "").isdigit() and None not in (*row, *row.values())]

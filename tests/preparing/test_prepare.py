@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from brainspade_cli import slices
 from brainspade_cli.anatomy import BRAINSTEM, CHANNELS, DEEP_GM, OEDEMA, TUMOUR
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
@@ -129,6 +130,54 @@ def test_slices_outlive_a_scan_that_cannot_be_read_now(prepared, scans, tmp_path
     assert outcome.status == "refused"
     assert "slices from before are kept" in outcome.message
     assert (out / "scans/clinic-sub-01/scan.json").exists()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("own-sub-01/labels.npy", cut),
+        ("own-sub-01/t1.npy", lambda path: path.unlink()),
+        ("clinic-sub-01/flair.npy", lambda path: np.save(path, np.zeros((3, 4)))),
+        ("atlas-sub-01/labels.npy", lambda path: path.write_bytes(b"")),
+        ("own-sub-01/scan.json", lambda path: path.write_text(path.read_text().replace('"tumour"', '"healed"'))),
+    ],
+)
+def test_damaged_scans_of_a_set_are_told_and_prepared_again(prepared, scans, tmp_path, capsys, name, harm):
+    out = tmp_path / "slices"
+    shutil.copytree(prepared[0], out)
+    harm(out / "scans" / name)
+    prepare(scans, out, register=False, held_out=["sub-02"], jobs=1, reporter=Reporter())
+    assert f"{name.split('/')[0]} was damaged" in capsys.readouterr().err
+    for path in sorted(prepared[0].glob("scans/*/*")):
+        assert (out / path.relative_to(prepared[0])).read_bytes() == path.read_bytes(), path
+
+
+def test_a_damaged_scan_that_is_not_listed_leaves_the_set_and_keeps_its_arrays(prepared, scans, tmp_path, capsys):
+    out, fewer = tmp_path / "slices", tmp_path / "scans"
+    shutil.copytree(prepared[0], out)
+    shutil.copytree(scans, fewer)
+    shutil.rmtree(fewer / "clinic")
+    cut(out / "scans/clinic-sub-01/flair.npy")
+    prepare(fewer, out, register=False, held_out=["sub-02"], jobs=1, reporter=Reporter())
+    assert "does not list it" in capsys.readouterr().err
+    assert "clinic-sub-01" not in [scan.name for scan in open_slice_set(out).scans]
+    assert (out / "scans/clinic-sub-01/flair.npy").exists()
+
+
+def test_a_scan_that_cannot_be_read_now_stays_in_the_set(prepared, tmp_path, monkeypatch):
+    out = tmp_path / "slices"
+    shutil.copytree(prepared[0], out)
+
+    def down(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(slices, "require_plain", down)
+    assert slices.forget_damaged(out) == {}
+    assert len(list(out.glob("scans/*/scan.json"))) == 3 + 1
 
 
 def test_the_contact_sheet_shows_every_scan(prepared):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,32 @@ def test_an_interrupted_run_goes_on_and_makes_nothing_twice(
     assert [path.read_bytes() for path in card_paths(folder)] == [path.read_bytes() for path in card_paths(finished)]
     again = run_sampling(request_for(), quiet())
     assert (again["made"], again["complete"]) == (0, True)
+
+
+def test_what_an_interrupted_wait_for_the_disk_was_for_is_recorded(
+    finished: Path, request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+
+    def interrupted(futures: list[object]) -> object:
+        waits.append(futures)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+        return wait(futures)  # type: ignore[type-var]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(case_writer, "QUEUE", 2)
+        patch.setattr(case_writer, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_sampling(request_for(), quiet())
+    folder = request_for().folder
+    whole = sorted(path.name.split(".")[0] for path in (folder / "labelsTr").iterdir())
+    manifest = folder / "brainspade" / "manifest.jsonl"
+    assert [json.loads(line)["case"] for line in manifest.read_text().splitlines()] == whole
+    assert len(whole) < PAIRS
+    summary = run_sampling(request_for(), quiet())
+    assert summary["there_before"] == len(whole)
+    assert contents(folder) == contents(finished)
 
 
 def test_what_a_kill_leaves_is_mended(finished: Path, request_for: Callable[..., SampleRequest]) -> None:

@@ -127,6 +127,29 @@ def test_a_torn_checkpoint_is_not_among_those_that_are_kept(trained: Path, tmp_p
     assert [path.name for path in torn.glob("checkpoint-*")] == ["checkpoint-00000003"]
 
 
+def test_copies_and_notes_beside_checkpoints_are_left_alone_and_cost_none(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stage"
+    shutil.copytree(trained, folder)
+    shutil.copytree(folder / "checkpoint-00000004", folder / "checkpoint-00000004-good")
+    shutil.copytree(folder / "checkpoint-00000003", folder / "checkpoint-best")
+    (folder / "checkpoint-notes.txt").write_text("the fourth is the one to keep")
+    run_toy(folder, toy_stage(6))
+    assert sorted(path.name for path in folder.glob("checkpoint-*")) == [
+        "checkpoint-00000004-good",
+        "checkpoint-00000005",
+        "checkpoint-00000006",
+        "checkpoint-best",
+        "checkpoint-notes.txt",
+    ]
+
+
+def test_a_state_nested_too_deeply_is_passed_over(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stage"
+    shutil.copytree(trained, folder)
+    (folder / "checkpoint-00000004" / "state.json").write_text("[" * 100_000)
+    assert step_of(folder) == 3
+
+
 def test_checkpoints_of_another_format_or_other_networks_are_refused_and_kept(trained: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(trained, other)
