@@ -75,16 +75,18 @@ def sample(
 
     Two channels of the same labels:  [bold]brainspade sample --style t1=t1.nii.gz flair=flair.nii.gz --n 20000[/bold]
     """
+    from brainspade_cli.sampling.shards import parse_shard, shard_from_environment
     from brainspade_cli.styles.arguments import parse_styles
 
     styles = (*(style or ()), *(more_styles or ()))
-    # Before torch is imported, which takes seconds: a mistyped name is told at once.
+    # Before torch is imported, which takes seconds: what is mistyped is told at once.
     parse_styles(styles)
+    part = parse_shard(shard) if shard else shard_from_environment(os.environ)
+    together = _batch_size(batch_size)
     from brainspade_cli.nnunet.raw import dataset_folder
     from brainspade_cli.sampling.plan import PairPlan
     from brainspade_cli.sampling.run import SampleRequest
     from brainspade_cli.sampling.sample import run_sampling
-    from brainspade_cli.sampling.shards import parse_shard, shard_from_environment
 
     reporter = Reporter(quiet=quiet, as_json=as_json)
     request = SampleRequest(
@@ -98,10 +100,10 @@ def sample(
         labels=labels,
         file_format=file_format,
         save_pv=save_pv,
-        batch_size=_batch_size(batch_size),
+        batch_size=together,
         device=device,
         precision=precision,
-        shard=parse_shard(shard) if shard else shard_from_environment(os.environ),
+        shard=part,
         dry_run=dry_run,
         strict=strict,
     )

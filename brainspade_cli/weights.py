@@ -184,7 +184,11 @@ def open_bundle(weights: str | None = None, revision: str | None = None, offline
         # Here alone, because huggingface_hub reads its environment at import and few runs need it.
         from brainspade_cli import hub
 
-        return hub.download(weights, revision, offline)
+        try:
+            return hub.download(weights, revision, offline)
+        except WeightsError as error:
+            # A mistyped folder looks like a name on the Hub.
+            raise type(error)(f"{error} There is no folder {weights} here, either.") from error
     if revision is not None:
         raise WeightsError(
             f"--revision {revision} means a commit on the Hub, but the weights are "

@@ -78,15 +78,23 @@ def test_help_loads_nothing_heavy():
     assert "--style" in done.stdout
 
 
-def test_a_mistyped_style_is_told_before_anything_heavy_loads():
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--style", "nowhere.nii.gz"], "There is no style scan nowhere.nii.gz"),
+        (["--style", "@t1", "--shard", "4/4"], "--shard 4/4 is no part of a run"),
+        (["--style", "@t1", "--batch-size", "few"], "--batch-size takes auto or a whole number"),
+    ],
+)
+def test_what_is_mistyped_is_told_before_anything_heavy_loads(arguments, said):
     script = (
-        "import sys; from brainspade_cli import cli; sys.argv = ['brainspade', 'sample', '--style', 'nowhere.nii.gz']\n"
+        f"import sys; from brainspade_cli import cli; sys.argv = {['brainspade', 'sample', *arguments]}\n"
         "try: cli.main()\n"
         "except SystemExit as ended: print(ended.code, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "2 False\n"
-    assert done.stderr.startswith("error: There is no style scan nowhere.nii.gz")
+    assert done.stderr.startswith(f"error: {said}")
 
 
 def test_version_and_no_arguments(run):

@@ -436,6 +436,9 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     for name in ("nowhere", "./no/where", "/no/where", "a/b/c", "../weights-of-nobody"):
         with pytest.raises(WeightsError, match="There is no folder"):
             open_bundle(name)
+    # Could be a repository's name.
+    with pytest.raises(WeightsError, match="is not in the local cache.*There is no folder my/wieghts here, either"):
+        open_bundle("my/wieghts", offline=True)
 
 
 def test_a_revision_without_a_repository_is_refused(folder: Path) -> None:

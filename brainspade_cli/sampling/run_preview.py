@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from brainspade_cli.errors import DatasetError, InputError
 from brainspade_cli.evaluating.image_statistics import standardise
 from brainspade_cli.files import replacing
 from brainspade_cli.nnunet.planes import read_plane
@@ -45,7 +47,7 @@ def _spread(lesions: dict[int, bool]) -> set[int]:
 
 
 def _read_row(layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, str, str], StyleSource]) -> PreviewRow:
-    label, _ = read_plane(layout.label_path(row["case"]))
+    label = _own(layout.label_path(row["case"]))
     lesion = ", lesion" if row["lesion"] else ""
     caption = f"{row['case']}{lesion}{', failed its checks' if row['problems'] else ''}"
     return PreviewRow(caption, label.astype(np.uint8), tuple(_panels(layout, row, sources)))
@@ -56,7 +58,7 @@ def _panels(
 ) -> Iterator[PreviewPanel]:
     for channel, style in enumerate(row["styles"]):
         source = sources.get((style["channel"], style["name"], style["sha256"]))
-        stored, _ = read_plane(layout.image_path(row["case"], channel))
+        stored = _own(layout.image_path(row["case"], channel))
         if source is None or not 0 <= style["slice"] < len(source.mean):
             # An edited manifest must not cost the run its end.
             scored, brain = standardise(stored)
@@ -65,3 +67,14 @@ def _panels(
         shown = None if source.slices is None else source.slices[style["slice"]].astype(np.float32)
         image = np.where(stored == 0, np.float32(BACKGROUND_VALUE), source.scale.z_scores(stored))
         yield PreviewPanel(source.channel, source.name, image, shown)
+
+
+def _own(path: Path) -> NDArray[Any]:
+    """A plane (X, Y) that this run or an earlier one has written; raises DatasetError saying how to get it back."""
+    try:
+        return read_plane(path)[0]
+    except InputError as error:
+        raise DatasetError(
+            f"{path} was damaged after it had been made; delete it and give the same command again, which makes its"
+            " pair anew."
+        ) from error

@@ -117,6 +117,8 @@ def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[S
     else:
         same = [file for file, name in told.items() if name == channel]
         chosen = dict.fromkeys(same if any(told.values()) else files, channel)
+    if not files and glob.has_magic(value):
+        raise InputError(f"No NIfTI file (.nii, .nii.gz) is called {value}; check the folder and the pattern.")
     if not files:
         raise InputError(
             f"{value} holds no NIfTI file (.nii, .nii.gz); convert DICOM first, with dcm2niix for instance."

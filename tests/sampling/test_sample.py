@@ -235,6 +235,21 @@ def test_what_an_interrupted_wait_for_the_disk_was_for_is_recorded(
     assert contents(folder) == contents(finished)
 
 
+@pytest.mark.parametrize("name", ["labelsTr/brainspade_0000000.nii.gz", "imagesTr/brainspade_0000000_0000.nii.gz"])
+def test_a_pair_that_was_damaged_later_is_named_with_the_way_to_have_it_made_anew(
+    finished: Path, request_for: Callable[..., SampleRequest], name: str
+) -> None:
+    folder = request_for().folder
+    shutil.copytree(finished, folder)
+    (folder / name).write_bytes((finished / name).read_bytes()[:200])
+    (folder / "labelsTr" / "brainspade_0000009.nii.gz").unlink()
+    with pytest.raises(DatasetError, match=f"{name} was damaged .* delete it and give the same command again"):
+        run_sampling(request_for(), quiet())
+    (folder / name).unlink()
+    run_sampling(request_for(), quiet())
+    assert contents(folder) == contents(finished)
+
+
 def test_what_a_kill_leaves_is_mended(finished: Path, request_for: Callable[..., SampleRequest]) -> None:
     folder = request_for().folder
     shutil.copytree(finished, folder)

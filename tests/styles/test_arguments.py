@@ -90,7 +90,7 @@ def test_subjects_pair_by_folder_and_by_name_where_bids_says_nothing(tmp_path: P
         (["t1.nii.gz", "flair=t1.nii.gz"], "given as t1 and as flair"),
         (["@t2", "@t2"], "given twice"),
         (["empty"], "holds no NIfTI file"),
-        (["*.nii.zip"], "holds no NIfTI file"),
+        (["*.nii.zip"], r"No NIfTI file .* is called \*\.nii\.zip"),
     ],
 )
 def test_what_cannot_be_used_is_said(
