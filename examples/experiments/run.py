@@ -62,7 +62,7 @@ PLANS = {
 def main(arguments: argparse.Namespace) -> None:
     """Run the experiments that were asked for, one after the other, and print their tables."""
     reporter = Reporter(quiet=arguments.quiet)
-    compute = open_compute(arguments.device, "auto")
+    compute = open_compute(arguments.device, arguments.precision)
     slices = open_slice_set(arguments.slices)
     plan = PLANS[arguments.plan]
     bundle = open_bundle(arguments.weights)
@@ -162,6 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of nnU-Net's trainings on a CPU"
+    )
     parser.add_argument("--quiet", action="store_true")
     return parser
 

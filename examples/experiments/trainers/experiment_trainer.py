@@ -61,7 +61,7 @@ class ExperimentTrainer(nnUNetTrainer):
         # nnU-Net takes every core, whatever OMP_NUM_THREADS says; two trainings side by side then stand in each other's
         # way, and take several times as long.
         if "OMP_NUM_THREADS" in os.environ:
-            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].split(",")[0]))
         if self.bf16:
             self.network.forward = in_bfloat16(self.network.forward)
 
