@@ -437,7 +437,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="There is no folder"):
             open_bundle(name)
     # Could be a repository's name.
-    with pytest.raises(WeightsError, match="is not in the local cache.*There is no folder my/wieghts here, either"):
+    with pytest.raises(WeightsError, match=r"is not in the local cache.*There is no folder my/wieghts here, either"):
         open_bundle("my/wieghts", offline=True)
 
 
