@@ -97,6 +97,28 @@ def _change_node(content: Any, rng: Rng) -> str:
     return f"{path} = {node[key]!r}"[:120]
 
 
+def other_number(content: Any, rng: Rng) -> str:
+    """Change one number somewhere below a table or list, in place, for one of any size."""
+    places: list[tuple[Any, Any, str]] = []
+
+    def walk(node: Any, path: str) -> None:
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            if isinstance(value, dict | list):
+                walk(value, f"{path}/{key}")
+            elif type(value) in (int, float):
+                places.append((node, key, f"{path}/{key}"))
+
+    walk(content, "")
+    node, key, path = pick(rng, places)
+    if type(node[key]) is int:
+        node[key] = int(pick(rng, (-1, 0, 1, 2, 3, 4, 5, 8, 16, 1000, 9999)))
+    elif rng.random() < 0.3:
+        node[key] = pick(rng, (0.0, 1.0, -1.0, 0.999, 5.0, 1e308, -1e308, 1e-320))
+    else:
+        node[key] = float(pick(rng, (1, 1, 1, -1)) * 10.0 ** rng.uniform(-12, pick(rng, (0, 12, 40))))
+    return f"{path} = {node[key]!r}"
+
+
 def mutated_text(text: bytes, rng: Rng) -> tuple[str, bytes]:
     """Bytes of a text file that were cut, flipped, blown up or put in another encoding."""
     kind = int(rng.integers(12))
