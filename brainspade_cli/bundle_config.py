@@ -23,9 +23,14 @@ from brainspade_cli.styles.intensities import MAX_INTENSITY, MIN_STD
 FORMAT = 1
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
-# Four times the sizes of the paper's networks, and ten times its noise schedule's steps, are more than any has.
+# Four times the sizes of the paper's networks are more than any has.
 MAX_SIZE = 10_000
 MAX_LEVELS = 16
+# Bounds that no training comes near, within which float32 computes with room to spare. Latents of training slices are
+# kept in float16, which ends at 65504, and their deviations are 1e-6 or more.
+MAX_LATENT = 1e5
+MIN_LATENT_SPREAD = 1e-6
+MAX_COUNT = 1e12
 # The parts of a bundle, one tensor file each, and the command that makes each.
 MADE_BY = {
     "label_autoencoder": "brainspade train-labels SLICES --out WEIGHTS",
@@ -198,7 +203,10 @@ def _read_record(kind: Any, value: Any, key: str) -> Any:
             read[entry.name] = _read(hints[entry.name], value[entry.name], prefix + entry.name)
         elif entry.default is MISSING and entry.default_factory is MISSING:
             raise _MisfitError(f"{prefix}{entry.name} is missing")
-    return kind(**read)
+    try:
+        return kind(**read)
+    except ValueError as error:
+        raise _MisfitError(f"{prefix}{error}") from None
 
 
 def _check(config: BundleConfig) -> None:
@@ -221,8 +229,10 @@ def _check(config: BundleConfig) -> None:
     if config.latent is not None:
         if len(config.latent.mean) != channels or len(config.latent.std) != channels:
             raise _MisfitError(f"latent must hold {channels} means and {channels} standard deviations")
-        if min(*config.latent.std, config.latent.limit) <= 0:
-            raise _MisfitError("latent.std and latent.limit must be above 0")
+        for index, (mean, std) in enumerate(zip(config.latent.mean, config.latent.std, strict=True)):
+            _check_within(mean, -MAX_LATENT, MAX_LATENT, f"latent.mean[{index}]")
+            _check_within(std, MIN_LATENT_SPREAD, MAX_LATENT, f"latent.std[{index}]")
+        _check_within(config.latent.limit, MIN_LATENT_SPREAD, MAX_LATENT, "latent.limit")
     for population, table in config.conditions.items():
         _check_table(table, f"conditions.{population}")
 
@@ -239,18 +249,24 @@ def _check_sizes(sizes: Any, key: str) -> None:
             _check_sizes(part, f"{key}[{index}]")
     elif type(sizes) is int:
         most = MAX_LEVELS if key.endswith("blocks") else MAX_SIZE
-        if not 1 <= sizes <= most:
-            raise _MisfitError(f"{key} must lie between 1 and {most}, not at {sizes}")
+        _check_within(sizes, 1, most, key)
+
+
+def _check_within(value: float, low: float, high: float, key: str) -> None:
+    if not low <= value <= high:
+        raise _MisfitError(f"{key} must lie between {low:g} and {high:g}, not at {value}")
 
 
 def _check_table(table: ConditionTable, key: str) -> None:
     for name, edges in (("position_edges", table.position_edges), ("load_edges", table.load_edges)):
         if len(edges) < 2 or list(edges) != sorted(edges):
             raise _MisfitError(f"{key}.{name} must rise, from the first edge to the last")
+        if edges[0] < 0 or edges[-1] > 1:
+            raise _MisfitError(f"{key}.{name} must lie between 0 and 1, not from {edges[0]} to {edges[-1]}")
     if len(table.counts) != len(table.position_edges) - 1:
         raise _MisfitError(f"{key}.counts must have one row for each position bin")
     if {len(row) for row in table.counts} != {len(table.load_edges)}:
         raise _MisfitError(f"{key}.counts must have one column for each load bin")
     counts = [count for row in table.counts for count in row]
-    if min(counts) < 0 or max(counts) == 0:
-        raise _MisfitError(f"{key}.counts must not be negative, nor all 0")
+    if min(counts) < 0 or max(counts) == 0 or max(counts) > MAX_COUNT:
+        raise _MisfitError(f"{key}.counts must be from 0 to {MAX_COUNT:g}, and not all 0")

@@ -6,6 +6,7 @@ Nothing heavy is imported: `--help` answers at once, and each command imports wh
 from __future__ import annotations
 
 import atexit
+import errno
 import logging
 import os
 import signal
@@ -101,7 +102,13 @@ def main() -> None:
             if not (is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
                 say(f"error: {error}\n")
             _leave(error.exit_code)
+        except MemoryError as error:
+            say(_memory_ran_out(str(error)))
+            _leave(1)
         except OSError as error:
+            if error.errno == errno.ENOMEM:
+                say(_memory_ran_out(str(error.filename or "")))
+                _leave(1)
             say(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
             sys.exit(1)
         finally:
@@ -115,6 +122,13 @@ def _stopped(code: int) -> str:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     what = "stopped by SIGTERM" if code == TERMINATED else "interrupted"
     return f"{what}; {KEPT_OF.get(command, KEPT)}.\n"
+
+
+def _memory_ran_out(what: str) -> str:
+    """What is said where there is no more memory; `what` took it, as far as that is known."""
+    at = f" ({what})" if what else ""
+    said = BrainspadeError(f"memory ran out{at}; end other programs or take a larger machine, and run it again.")
+    return f"error: {said}\n"
 
 
 def _is_ended_with_the_main_process() -> bool:

@@ -21,10 +21,8 @@ from torch import Tensor
 from brainspade_cli.errors import InputError
 from brainspade_cli.presets import ScheduleConfig
 
-# What a network may predict, and diffusers' word for it.
-PREDICTIONS = {"noise": "epsilon", "velocity": "v_prediction"}
-
-TINY = 1e-9
+# diffusers' words for what a network may predict.
+PREDICTION_TYPES = {"noise": "epsilon", "velocity": "v_prediction"}
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,12 +31,9 @@ class NoiseSchedule:
     """How much noise each timestep 0..steps-1 carries: sqrt(beta) runs linearly from its start to its end.
 
     `alphas_cumprod` (steps,) float64 on the CPU is the fraction of a latent's variance that is signal at each timestep.
-    Raises ValueError where the configuration names a prediction that there is not.
     """
 
     def __init__(self, config: ScheduleConfig) -> None:
-        if config.prediction not in PREDICTIONS:
-            raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not '{config.prediction}'")
         self.config = config
         roots = torch.linspace(config.beta_start**0.5, config.beta_end**0.5, config.steps, dtype=torch.float64)
         self.alphas_cumprod = torch.cumprod(1 - roots.square(), dim=0)
@@ -110,8 +105,7 @@ def visited_timesteps(schedule: NoiseSchedule, count: int) -> list[int]:
     total = schedule.steps
     if count == 1:
         return [total - 1]
-    # A timestep without any noise, or any signal, would lie infinitely far away.
-    signal = schedule.alphas_cumprod.clamp(TINY, 1 - TINY)
+    signal = schedule.alphas_cumprod
     ratios = (signal / (1 - signal)).log()
     wanted = torch.linspace(float(ratios[0]), float(ratios[-1]), count, dtype=ratios.dtype)
     nearest = (ratios[None, :] - wanted[:, None]).abs().argmin(dim=1).tolist()
@@ -159,7 +153,7 @@ def sample_latents(
     scheduler = row.scheduler(
         num_train_timesteps=count,
         trained_betas=betas.tolist(),
-        prediction_type=PREDICTIONS[schedule.config.prediction],
+        prediction_type=PREDICTION_TYPES[schedule.config.prediction],
         **row.settings,
     )
     scheduler.set_timesteps(count)

@@ -7,10 +7,19 @@ al. 2022 (appendix A.1, and the released configurations where the paper is silen
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from brainspade_cli.errors import InputError
+
+# What a denoiser may put out.
+PREDICTIONS = ("noise", "velocity")
+# Ten times the steps of the paper's noise schedule.
+MAX_SCHEDULE_STEPS = 10_000
+# Samplers compute with a step's beta and with 1 - beta in float32, which tells neither from 0 below some 1e-7.
+LEAST_BETA = 1e-6
+LEAST_SIGNAL = 1e-6
 
 
 @dataclass(frozen=True)
@@ -57,12 +66,33 @@ class ScheduleConfig:
 
     `prediction` is what the denoisers put out: "noise" (the paper), or "velocity" (Salimans and Ho 2022), which stays
     well-posed where almost all is noise, so that a sampler may take few, long steps.
+
+    Raises ValueError, its first word the entry's name, for a schedule that nothing can be sampled with: every timestep
+    must carry some noise, and leave some signal.
     """
 
     steps: int = 1000
     beta_start: float = 0.0015
     beta_end: float = 0.0195
     prediction: str = "noise"
+
+    def __post_init__(self) -> None:
+        if self.prediction not in PREDICTIONS:
+            raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not {self.prediction!r}")
+        if not 1 <= self.steps <= MAX_SCHEDULE_STEPS:
+            raise ValueError(f"steps must lie between 1 and {MAX_SCHEDULE_STEPS}, not at {self.steps}")
+        if not LEAST_BETA <= self.beta_start <= self.beta_end < 1:
+            raise ValueError(
+                f"beta_start and beta_end must rise, from {LEAST_BETA:g} or more to below 1, "
+                f"not from {self.beta_start} to {self.beta_end}"
+            )
+        first, last = self.beta_start**0.5, self.beta_end**0.5
+        step = (last - first) / max(self.steps - 1, 1)
+        signal = math.prod(1 - (first + step * index) ** 2 for index in range(self.steps))
+        if signal < LEAST_SIGNAL:
+            raise ValueError(
+                f"beta_end leaves no signal at the end of {self.steps} steps from {self.beta_start} to {self.beta_end}"
+            )
 
 
 @dataclass(frozen=True)

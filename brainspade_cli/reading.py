@@ -11,7 +11,9 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
+
+import numpy as np
 
 # Parsed JSON takes up to 25 times the room of its text.
 MAX_JSON_BYTES = 64 * 2**20
@@ -36,6 +38,20 @@ def read_bytes(path: Path, limit: int) -> bytes:
     if require_plain(path) > limit:
         raise ValueError(f"it is larger than {limit} bytes")
     return path.read_bytes()
+
+
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that an open .npy file claims to have, before it is read; raises OSError and ValueError."""
+    try:
+        if np.lib.format.read_magic(file) == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    except OSError:
+        raise
+    except Exception as error:  # Python's own parser reads it, and calls what is nested too deeply want of memory
+        raise ValueError(f"its header is damaged: {error or type(error).__name__}") from error
+    return shape, dtype
 
 
 def read_json(path: Path, pairs_hook: Callable[[Pairs], Any] | None = None) -> Any:

@@ -10,6 +10,7 @@ The arrays are opened as memory maps, so that a set of any size costs no memory 
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import shutil
@@ -24,7 +25,7 @@ from brainspade_cli.anatomy import CHANNELS, MODALITIES, NAMES
 from brainspade_cli.errors import SliceSetError
 from brainspade_cli.files import replacing, write_json
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
-from brainspade_cli.reading import read_json, require_plain
+from brainspade_cli.reading import npy_header, read_json, require_plain
 
 FORMAT = 1
 # Below every z-score that a brain reaches, so that "outside" stays apart from dark tissue.
@@ -91,12 +92,17 @@ class SliceSet:
         path = self.folder / "scans" / scan.name / f"{name}.npy"
         try:
             require_plain(path)
-            array = np.lib.format.open_memmap(path, mode="r")
-        except Exception as error:  # NumPy's parser raises what Python's own does, besides OSError and ValueError
+            with open(path, "rb") as file:
+                held = npy_header(file)
+            array = np.lib.format.open_memmap(path, mode="r") if held == (shape, dtype) else None
+        except (OSError, ValueError) as error:
+            # A map that finds no room is not the file's fault.
+            if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+                raise
             reason = " ".join(str(error).split())[:200]
             raise SliceSetError(f"{path} cannot be read ({reason}); run `brainspade prepare` again.") from error
-        if array.shape != shape or array.dtype != dtype:
-            raise SliceSetError(f"{path} holds {array.dtype} {array.shape}, not {dtype} {shape}; prepare it again.")
+        if array is None:
+            raise SliceSetError(f"{path} holds {held[1]} {held[0]}, not {dtype} {shape}; prepare it again.")
         return array
 
 

@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit codes, one sentence on stderr, results on stdout."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -244,6 +245,20 @@ def test_ctrl_c_that_typer_does_not_see_is_told_as_well(run, monkeypatch):
     monkeypatch.setattr(cli, "app", interrupted)
     told = "interrupted; what is finished is kept, and the same command goes on from where it was.\n"
     assert run("sample") == (130, "", told)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("/data/flair.nii.gz"), OSError(errno.ENOMEM, "Cannot allocate memory", "/data/flair.nii.gz")]
+)
+def test_memory_that_runs_out_is_one_sentence_and_1(run, monkeypatch, error):
+    def greedy():
+        raise error
+
+    monkeypatch.setattr(cli, "app", greedy)
+    code, out, said = run("sample")
+    assert (code, out) == (1, "")
+    _sentence(said, "memory ran out", "/data/flair.nii.gz")
+    assert said.endswith(".\n")
 
 
 @pytest.mark.parametrize(

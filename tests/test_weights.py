@@ -336,6 +336,39 @@ def test_a_config_that_cannot_be_used_says_why(folder: Path, change: dict[str, A
     assert str(folder / "config.json") in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("networks.schedule.prediction", "score", r"networks\.schedule\.prediction must be one of noise, velocity"),
+        ("networks.schedule.steps", 10**9, r"networks\.schedule\.steps must lie between 1 and 10000"),
+        ("networks.schedule.steps", 8000, r"networks\.schedule\.beta_end leaves no signal"),
+        ("networks.schedule.beta_start", -0.1, r"networks\.schedule\.beta_start .*beta_end must rise"),
+        ("networks.schedule.beta_start", 0.0, "beta_end must rise"),
+        ("networks.schedule.beta_start", 1e-30, "beta_end must rise"),
+        ("networks.schedule.beta_start", 0.5, "beta_end must rise"),
+        ("networks.schedule.beta_end", 1.0, "beta_end must rise"),
+        ("networks.schedule.beta_end", 5.0, "beta_end must rise"),
+        ("networks.schedule.beta_end", 0.9, r"networks\.schedule\.beta_end leaves no signal"),
+        ("latent.limit", 1e308, r"latent\.limit must lie between"),
+        ("latent.limit", 0.0, r"latent\.limit must lie between"),
+        ("latent.std", [1.0, 1.0, 1e30], r"latent\.std\[2\] must lie between"),
+        ("latent.mean", [1.0, -1e30, 1.0], r"latent\.mean\[1\] must lie between"),
+        ("conditions.tumour.position_edges", [-1e308, 1e308], r"conditions\.tumour\.position_edges.*between 0 and 1"),
+        ("conditions.tumour.load_edges", [0.0, 1.5], r"conditions\.tumour\.load_edges.*between 0 and 1"),
+        ("conditions.tumour.counts", [[1e308, 1e308]], r"conditions\.tumour\.counts must be"),
+    ],
+)
+def test_numbers_that_no_label_can_be_drawn_with_are_refused_by_name(place: str, value: Any, words: str) -> None:
+    document = json.loads(json.dumps(WHOLE.to_json()))
+    *way, last = place.split(".")
+    parent = document
+    for key in way:
+        parent = parent[key]
+    parent[last] = value
+    with pytest.raises(WeightsError, match=rf"^here/config\.json cannot be used: .*{words}.*get the weights again\.$"):
+        BundleConfig.from_json(document, "here/config.json")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"model_type": "bert"}'])
 def test_a_config_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)

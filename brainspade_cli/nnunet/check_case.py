@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.nifti import open_nifti, read_values
+from brainspade_cli.nifti import open_nifti, read_blocks
 from brainspade_cli.nnunet.dataset import RawCase, RawHeader
+from brainspade_cli.nnunet.distinct import blocks_of, distinct_values
 from brainspade_cli.nnunet.planes import PNG, READ_ERRORS, open_picture
 
 # Beyond this, SimpleITK takes an affine for sheared and refuses the file (measured with 2.5.7).
@@ -48,9 +49,13 @@ class CaseFacts:
 
 @dataclass(frozen=True)
 class _Content:
-    """One file: its values in the file's own order, its geometry in nnU-Net's; `colours` is 3 or 4 in RGB pictures."""
+    """What is kept of one file: its geometry in nnU-Net's order; `colours` is 3 or 4 in RGB pictures.
 
-    values: NDArray[Any]
+    Of an image, `flaw` says what is wrong with its values; of a label, `distinct` holds the different ones.
+    """
+
+    flaw: str
+    distinct: NDArray[Any]
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     axes: tuple[str, ...] = ()
@@ -62,32 +67,31 @@ def inspect_case(case: RawCase, header: RawHeader) -> CaseFacts:
     problems: list[str] = []
     reader = str(header.content.get("overwrite_image_reader_writer", ""))
 
-    def read(path: Path) -> _Content | None:
+    def read(path: Path, is_label: bool = False) -> _Content | None:
         try:
-            return _read_picture(path) if header.file_ending == PNG else _read_volume(path, reader)
+            return _read_picture(path, is_label) if header.file_ending == PNG else _read_volume(path, reader, is_label)
         except READ_ERRORS as error:
             problems.append(f"{path.name} cannot be read ({error}).")
             return None
 
     images = [content for content in map(read, case.images) if content]
-    label = read(case.label)
+    label = read(case.label, is_label=True)
     problems += _channel_problems(case, header, images)
     for path, image in zip(case.images, images, strict=False):
-        problems += [f"{path.name} {text}" for text in _image_problems(image)]
+        problems += [f"{path.name} {image.flaw}"] if image.flaw else []
     for other in images[1:]:
         problems += _mismatches("its channels", images[0], other)
     if label:
         problems += _label_problems(label, header)
     if label and images:
         problems += _mismatches("image and label", images[0], label)
-    values = _whole_numbers(label.values) if label else frozenset()
+    values = _whole_numbers(label.distinct) if label else frozenset()
     if not images:
         return CaseFacts(tuple(problems), values=values)
     return CaseFacts(tuple(problems), images[0].shape, images[0].spacing, images[0].axes, values)
 
 
-def _whole_numbers(values: NDArray[Any]) -> frozenset[int]:
-    found = np.unique(values)
+def _whole_numbers(found: NDArray[Any]) -> frozenset[int]:
     return frozenset(int(value) for value in found[np.isfinite(found)] if value % 1 == 0)
 
 
@@ -105,18 +109,28 @@ def _channel_problems(case: RawCase, header: RawHeader, images: list[_Content]) 
                 yield f"{path.name} stands where {name} should."
 
 
-def _image_problems(image: _Content) -> Iterator[str]:
-    if not np.isfinite(image.values).all():
-        yield "holds pixels that are not numbers (NaN or infinite)."
-    elif image.values.min() == image.values.max():
-        yield "has the same value in every pixel."
+def _survey(blocks: Iterable[NDArray[Any]], is_label: bool) -> tuple[str, NDArray[Any]]:
+    """`flaw` and `distinct` of a file, of whose values no more than a block is held at a time."""
+    if is_label:
+        return "", distinct_values(blocks)
+    lowest, highest, is_finite = [], [], True
+    for block in blocks:
+        is_finite = is_finite and bool(np.isfinite(block).all())
+        lowest.append(block.min())
+        highest.append(block.max())
+    flaw = ""
+    if not is_finite:
+        flaw = "holds pixels that are not numbers (NaN or infinite)."
+    elif min(lowest) == max(highest):
+        flaw = "has the same value in every pixel."
+    return flaw, np.empty(0)
 
 
 def _label_problems(label: _Content, header: RawHeader) -> Iterator[str]:
     if label.colours > 1:
         yield "its label is a colour picture; it must be grey, with the labels' values as pixels."
         return
-    unexpected = [value for value in np.unique(label.values).tolist() if value not in header.values]
+    unexpected = [value for value in label.distinct.tolist() if value not in header.values]
     if unexpected:
         listed = ", ".join(f"{value:g}" for value in unexpected[:5])
         yield f"its label holds {listed}, which dataset.json does not declare."
@@ -129,17 +143,18 @@ def _mismatches(what: str, first: _Content, other: _Content) -> Iterator[str]:
         yield f"{what} differ in spacing: {first.spacing} and {other.spacing} mm (z, y, x)."
 
 
-def _read_picture(path: Path) -> _Content:
+def _read_picture(path: Path, is_label: bool) -> _Content:
     with open_picture(path) as picture:
         width, height = picture.size
         colours = 1 if picture.mode in _GREY else max(3, len(picture.getbands()))
         values = np.asarray(picture)
     if values.size == 0:
         raise ValueError("it is empty")
-    return _Content(values, (1, height, width), (PICTURE_SPACING, 1.0, 1.0), colours=colours)
+    flaw, distinct = _survey(blocks_of(values), is_label)
+    return _Content(flaw, distinct, (1, height, width), (PICTURE_SPACING, 1.0, 1.0), colours=colours)
 
 
-def _read_volume(path: Path, reader: str) -> _Content:
+def _read_volume(path: Path, reader: str, is_label: bool) -> _Content:
     image = open_nifti(path)
     shape = tuple(int(size) for size in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
@@ -155,14 +170,14 @@ def _read_volume(path: Path, reader: str) -> _Content:
         raise ValueError("it holds colours")
     if image.get_data_dtype().kind not in "buif":
         raise ValueError(f"it holds {image.get_data_dtype()} voxels")
-    values = read_values(image)
     zooms = tuple(abs(float(zoom)) for zoom in image.header.get_zooms()[: len(shape)])
     if not np.isfinite(zooms).all() or 0 in zooms:
         raise ValueError(f"its spacing is {zooms}")
+    flaw, distinct = _survey(read_blocks(image), is_label)
     axes = tuple(_BODY_AXES.get(code, "") for code in nib.aff2axcodes(image.affine))
     if len(shape) == 2:
-        return _Content(values, (1, *shape[::-1]), (PICTURE_SPACING * max(zooms), *zooms[::-1]), axes[::-1])
-    return _Content(values, shape[::-1], zooms[::-1], axes[::-1])
+        return _Content(flaw, distinct, (1, *shape[::-1]), (PICTURE_SPACING * max(zooms), *zooms[::-1]), axes[::-1])
+    return _Content(flaw, distinct, shape[::-1], zooms[::-1], axes[::-1])
 
 
 def _refuse_shear(image: Any, reader: str) -> None:

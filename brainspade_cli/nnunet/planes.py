@@ -12,13 +12,15 @@ import os
 import secrets
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -31,8 +33,8 @@ NIFTI = ".nii.gz"
 PNG = ".png"
 # MRI slices are nearly incompressible noise: level 6 takes twice the time of level 1 and saves 2 %.
 COMPRESSION = 1
-# A side of a slice; a picture beyond it is damaged, or a bomb.
-MAX_PICTURE_SIDE = 8192
+# A side of a slice, in either format; one beyond it is damaged, or a bomb.
+MAX_SIDE = 4096
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 # Everything that damaged or foreign bytes make the two readers raise (NiftiError is a ValueError).
 READ_ERRORS = (
@@ -93,7 +95,8 @@ def encode_plane(plane: NDArray[Any], z_mm: float, file_ending: str) -> bytes:
 def read_plane(path: Path) -> tuple[NDArray[Any], float]:
     """Read a slice of either format: its values (X, Y), and its height in mm (0 where the file does not say).
 
-    Raises DatasetError for a file that cannot be read, a volume of several slices, or a colour picture.
+    Raises DatasetError for a file that cannot be read, a volume of several slices, or a colour picture; its header
+    tells, before anything is read.
     """
     try:
         if path.name.endswith(PNG):
@@ -101,20 +104,27 @@ def read_plane(path: Path) -> tuple[NDArray[Any], float]:
                 # A palette holds colours, though its array has two dimensions.
                 shape = (*picture.size, len(picture.getbands())) if picture.mode != "P" else (*picture.size, 3)
                 height = float(getattr(picture, "text", {}).get("z_mm", 0.0))
+                _require_slice(path, shape)
                 values = np.asarray(picture).T
         else:
             image = open_nifti(path)
             shape, height = image.shape, float(image.affine[2, 3])
+            _require_slice(path, shape, image.get_data_dtype())
             values = read_values(image)
     except NiftiError as error:
         raise DatasetError(f"{path} {error}.") from error
     except READ_ERRORS as error:
         raise DatasetError(f"{path} cannot be read ({error}).") from error
-    if len(shape) > 3 or shape[2:] not in ((), (1,)) or values.dtype.kind not in "buif":
-        raise DatasetError(f"{path} is no single grey slice: it has shape {shape}, so its format cannot be changed.")
     if not math.isfinite(height):
         raise DatasetError(f"{path} lies at a height that is no number; mend its header, or leave --format out.")
     return values.reshape(shape[:2]), height
+
+
+def _require_slice(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> None:
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (1,)) or np.dtype(dtype).kind not in "buif":
+        raise DatasetError(f"{path} is no single grey slice: it has shape {shape}, so its format cannot be changed.")
+    if max(shape) > MAX_SIDE:
+        raise DatasetError(f"{path} is no slice: it claims {shape[0]} x {shape[1]} pixels; check its header.")
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -125,21 +135,28 @@ def open_picture(path: Path) -> Image.Image:
     size = struct.unpack(">II", head[16:]) if head.startswith(PNG_HEAD) and len(head) == 24 else ()
     if not size:
         raise ValueError("it is no PNG")
-    if max(size) > MAX_PICTURE_SIDE:
+    if max(size) > MAX_SIDE:
         raise ValueError(f"it claims {size[0]} x {size[1]} pixels")
     # Other formats have readers that run programs, and Pillow goes by the content.
     return Image.open(path, formats=("PNG",))
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name that nnU-Net does not take for an image, flush it, rename it over `path`."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, under a temporary name that nnU-Net does not take for an image; then flushed and renamed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file as `whole_file` does."""
+    with whole_file(path) as file:
+        file.write(data)

@@ -13,11 +13,8 @@ from scipy import ndimage
 from brainspade_cli.errors import ScanError
 from brainspade_cli.nifti import NiftiError, open_nifti, read_values
 
-# Bounds of what is read at all; beyond them a header is damaged, and believing it would cost memory without end.
+# Of a scan; beyond it a header is damaged.
 MAX_SIDE = 1024
-MAX_VOXELS = 512**3
-# Of all maps of a file together: eight at 0.7 mm hold 170 million.
-MAX_VALUES = 2 * MAX_VOXELS
 MIN_VOXEL_MM, MAX_VOXEL_MM = 0.05, 50.0
 MAX_FIELD_MM = 1000.0
 MAX_DISTANCE_MM = 100_000.0
@@ -75,8 +72,7 @@ def _read(path: Path, dimensions: int) -> tuple[NDArray[np.float32], NDArray[np.
         shape = (*shape, 1)
     if len(shape) != dimensions:
         raise ScanError(f"{path} has {len(shape)} dimensions {tuple(shape)}; a {dimensions}D image is needed.")
-    volume, values = (np.prod(sides, dtype=np.int64) for sides in (shape[:3], shape))
-    if max(shape) > MAX_SIDE or volume > MAX_VOXELS or values > MAX_VALUES:
+    if max(shape) > MAX_SIDE:
         raise ScanError(f"{path} claims the size {tuple(shape)}, more than is read here; check its header.")
     if image.get_data_dtype().kind not in "iuf":
         raise ScanError(f"{path} holds {image.get_data_dtype()} voxels; one number a voxel is needed.")

@@ -20,7 +20,7 @@ from brainspade_cli.geometry import MIN_BRAIN_FRACTION, MIN_TUMOUR_PIXELS, SLICE
 from brainspade_cli.nifti import NiftiError, open_nifti
 from brainspade_cli.preparing.partial_volumes import quantise
 from brainspade_cli.preparing.volumes import MAX_SIDE, centre_of, read_maps, read_volume
-from brainspade_cli.reading import require_plain
+from brainspade_cli.reading import npy_header, require_plain
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.sampling.label_checks import lesion_pixels
 from brainspade_cli.styles.channels import is_nifti
@@ -148,14 +148,14 @@ def _read_npz(path: Path) -> LabelFile:
         require_plain(path)
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-            shape, dtype = _npy_header(archive, members[0]) if len(members) == 1 else ((), np.dtype("V"))
+            shape, dtype = _claims(archive, members[0]) if len(members) == 1 else ((), np.dtype("V"))
             if len(shape) != 3 or shape[0] != CHANNELS or not 1 <= min(shape) <= max(shape) <= MAX_SIDE:
                 members = []
             if not members or dtype.kind not in "uif":
                 raise InputError(f"{path} must hold one array of PV maps, ({CHANNELS}, X, Y), channels first.")
             with archive.open(members[0]) as member:
                 array = np.lib.format.read_array(member, allow_pickle=False)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # zipfile, its four decompressors and NumPy's parser have no common family
         reason = " ".join(str(error).split())[:200]
@@ -163,15 +163,9 @@ def _read_npz(path: Path) -> LabelFile:
     return LabelFile(path, _checked_maps(path, np.moveaxis(array, 0, -1)[:, :, None]), (1.0, 1.0), (0.0,))
 
 
-def _npy_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type that a member claims to have, before it is read."""
+def _claims(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     with archive.open(name) as member:
-        version = np.lib.format.read_magic(member)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-    return shape, dtype
+        return npy_header(member)
 
 
 def _checked_maps(path: Path, maps: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from brainspade_cli import __version__
 from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import create_json, remove_partials, write_json
 from brainspade_cli.locks import UNLOCKED, alone, hold, let_go
@@ -43,6 +44,7 @@ def read_run(layout: RawLayout) -> dict[str, Any] | None:
 def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[str, Any], pairs: int) -> None:
     """Raise DatasetError, saying what differs, unless a run with these settings may go on in the folder."""
     begun = run["settings"]
+    _check_version(layout, run, settings)
     differences = []
     for key in sorted(begun.keys() | settings.keys()):
         old, new = begun.get(key), settings.get(key)
@@ -60,6 +62,22 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
             f"{layout.folder} is a run of {run['pairs']} pairs; ask for as many or more, or choose another folder "
             "with --out."
         )
+
+
+def _check_version(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raise DatasetError where the run's pairs are another brainspade's: no command of this one goes on with them."""
+    old, new = run["settings"].get("pairs_version"), settings.get("pairs_version")
+    if old == new:
+        return
+    made_with = run.get("made_with")
+    named = made_with.get("brainspade") if isinstance(made_with, dict) else None
+    # A version that has not been released yet may make other pairs than it did and still be called the same.
+    known = f" ({named})" if isinstance(named, str) and named != __version__ else ""
+    age = "a newer" if isinstance(old, int) and isinstance(new, int) and old > new else "an older"
+    raise DatasetError(
+        f"{layout.folder} was begun by {age} version of brainspade{known}, whose pairs differ from those of this one; "
+        "finish it with that version, or choose another folder with --out."
+    )
 
 
 def begin_run(layout: RawLayout, settings: Mapping[str, Any], pairs: int, record: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Rng = np.random.Generator
 
@@ -95,6 +95,28 @@ def _change_node(content: Any, rng: Rng) -> str:
         return f"{path} = {node[key]!r}"
     node[key] = nasty_value(rng)
     return f"{path} = {node[key]!r}"[:120]
+
+
+def other_number(content: Any, rng: Rng) -> str:
+    """Change one number somewhere below a table or list, in place, for one of any size."""
+    places: list[tuple[Any, Any, str]] = []
+
+    def walk(node: Any, path: str) -> None:
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            if isinstance(value, dict | list):
+                walk(value, f"{path}/{key}")
+            elif type(value) in (int, float):
+                places.append((node, key, f"{path}/{key}"))
+
+    walk(content, "")
+    node, key, path = pick(rng, places)
+    if type(node[key]) is int:
+        node[key] = int(pick(rng, (-1, 0, 1, 2, 3, 4, 5, 8, 16, 1000, 9999)))
+    elif rng.random() < 0.3:
+        node[key] = pick(rng, (0.0, 1.0, -1.0, 0.999, 5.0, 1e308, -1e308, 1e-320))
+    else:
+        node[key] = float(pick(rng, (1, 1, 1, -1)) * 10.0 ** rng.uniform(-12, pick(rng, (0, 12, 40))))
+    return f"{path} = {node[key]!r}"
 
 
 def mutated_text(text: bytes, rng: Rng) -> tuple[str, bytes]:
@@ -275,7 +297,9 @@ def _other_thing(path: Path, raw: bytes, rng: Rng) -> str:
     elif kind == 4:
         path.write_bytes(gzip.compress(gzip.compress(raw)))
     elif kind == 5:
-        path.write_bytes(bomb(pick(rng, ((1000, 1000, 1000), (512, 512, 500), (1024, 1024, 128), (32767,) * 7))))
+        shapes = ((1000, 1000, 1000), (512, 512, 500), (1024, 1024, 128), (16384, 8192, 1), (32767,) * 7)
+        dtype, slope = pick(rng, ((np.float64, 0.0), (np.uint8, 2.0), (np.int16, 0.1), (np.uint8, 0.0)))
+        path.write_bytes(bomb(pick(rng, shapes), dtype=dtype, slope=slope))
     else:
         extension, offset = pick(rng, (-16, -1, 2**31 - 1)), pick(rng, (1e9, 2e9, 352))
         path.write_bytes(bomb((64, 64, 64), extension, offset))
@@ -286,14 +310,22 @@ def _other_thing(path: Path, raw: bytes, rng: Rng) -> str:
 _ZEROS = gzip.compress(bytes(1 << 20), 9)
 
 
-def bomb(shape: tuple[int, ...], extension: int | None = None, offset: float = 352.0, megabytes: int = 6000) -> bytes:
-    """A small .nii.gz that claims `shape` (float64) and does expand to gigabytes."""
+def bomb(
+    shape: tuple[int, ...],
+    extension: int | None = None,
+    offset: float = 352.0,
+    megabytes: int = 6000,
+    dtype: DTypeLike = np.float64,
+    slope: float = 0.0,
+) -> bytes:
+    """A small .nii.gz that claims `shape` and does expand to gigabytes; a slope of 0 stands for voxels as stored."""
     header = nib.Nifti1Header()
     header["dim"] = [len(shape), *shape, *[1] * (7 - len(shape))]
-    header["datatype"], header["bitpix"] = 64, 64
+    header.set_data_dtype(dtype)
     header["pixdim"][1:4] = 1
     header["vox_offset"] = offset
     header["magic"] = b"n+1"
+    header["scl_slope"] = slope
     header.set_sform(np.eye(4), 1)
     tail = b"\0\0\0\0" if extension is None else b"\1\0\0\0" + struct.pack("<ii", extension, 6)
     return gzip.compress(bytes(header.binaryblock) + tail) + _ZEROS * megabytes

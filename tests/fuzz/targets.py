@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +228,43 @@ def _used_weights(material: Material, folder: Path, rng: Rng) -> Case:
     return Case(f"{part}: {what}", lambda: _sample(request), (bundle.name,))
 
 
+def _drawn_labels(material: Material, folder: Path, rng: Rng) -> Case:
+    """A label drawn with networks, latents or conditions that config.json describes wrongly."""
+    from brainspade_cli.devices import open_compute
+    from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE
+    from brainspade_cli.sampling.label_blocks import GeneratedLabels
+    from brainspade_cli.sampling.plan import PairPlan
+
+    bundle = folder / "bundle"
+    linked(material.folder / "bundle", bundle)
+    content = json.loads((bundle / "config.json").read_text())
+    part = mutations.pick(rng, ("schedule", "schedule", "networks", "latent", "conditions"))
+    parent = content["networks"] if part == "schedule" else content
+    if rng.random() < 0.7:
+        what = mutations.other_number(parent[part], rng)
+    else:
+        what, text = mutations.mutated_json(parent[part], rng)
+        # Text that is no JSON at all is what `weights` is fed with.
+        with suppress(ValueError, RecursionError):
+            parent[part] = json.loads(text)
+    replace(bundle / "config.json", json.dumps(content).encode())
+    plan = PairPlan(
+        tumour=bool(rng.random() < 0.5),
+        sampler=mutations.pick(rng, ("dpm++", "dpm++", "ddim", "unipc", "ancestral")),
+        steps=mutations.pick(rng, (1, 2, 8)),
+        guidance=mutations.pick(rng, (1.0, 1.0, 3.0)),
+    )
+
+    def run() -> None:
+        labels = GeneratedLabels(open_bundle(str(bundle)), plan, open_compute("cpu", "fp32"))
+        for draw in labels.first_attempts(range(1)):
+            assert draw.position_mm is not None
+            assert 0 <= draw.position_mm - GRID_ORIGIN[2] <= GRID_SHAPE[2] - 1, draw.position_mm
+
+    # A schedule may have fewer steps than are asked for, and a table none of the slices.
+    return Case(f"{part}: {what}", run, (bundle.name, "A sampler takes", "trained on no slices"))
+
+
 def _dataset_json(material: Material, folder: Path, rng: Rng) -> Case:
     made = folder / "Dataset501_made"
     linked(material.dataset, made)
@@ -389,6 +427,7 @@ _BUILDERS = (
     _folder,
     _weights,
     _used_weights,
+    _drawn_labels,
     _dataset_json,
     _dataset_files,
     _task,

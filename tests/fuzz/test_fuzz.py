@@ -24,6 +24,7 @@ QUICK = {
     "table": 120,
     "weights": 20,
     "used_weights": 15,
+    "drawn_labels": 25,
     "dataset_json": 40,
     "dataset_files": 25,
     "task": 60,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brainspade_cli import nifti
 from brainspade_cli.errors import ScanError
 from brainspade_cli.preparing import volumes
 from brainspade_cli.preparing.volumes import find_foreground, normalise, read_volume, sample_onto
@@ -136,8 +137,8 @@ def test_normalising_z_scores_the_brain_and_nothing_else():
 
 def test_eight_maps_on_a_fine_grid_are_not_too_much(tmp_path, monkeypatch):
     """Maps share a bound of their own: eight of 260 x 311 x 260 are more than any one scan may hold."""
-    monkeypatch.setattr(volumes, "MAX_VOXELS", 20 * 20 * 20)
-    monkeypatch.setattr(volumes, "MAX_VALUES", 10 * 20 * 20 * 20)
+    monkeypatch.setattr(nifti, "MAX_VOXELS", 20 * 20 * 20)
+    monkeypatch.setattr(nifti, "MAX_VALUES", 10 * 20 * 20 * 20)
     nib.save(nib.Nifti1Image(np.zeros((20, 20, 20, 8), np.uint8), np.eye(4)), tmp_path / "maps.nii.gz")
     maps, _ = volumes.read_maps(tmp_path / "maps.nii.gz")
     assert maps.shape == (20, 20, 20, 8)

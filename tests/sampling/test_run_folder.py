@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from brainspade_cli import __version__
 from brainspade_cli.errors import DatasetError
 from brainspade_cli.locks import UNLOCKED
 from brainspade_cli.nnunet.raw import RawLayout
@@ -73,6 +74,34 @@ def test_every_difference_is_named(layout: RawLayout) -> None:
         check_settings(layout, run, other, 10)
     with pytest.raises(DatasetError, match="other weights"):
         check_settings(layout, run, other, 10)
+
+
+@pytest.mark.parametrize(
+    ("begun", "made_with", "words"),
+    [
+        (
+            4,
+            {"brainspade": "0.0.1"},
+            r"begun by an older version of brainspade \(0\.0\.1\).*with that version",
+        ),
+        (4, {"brainspade": __version__}, r"begun by an older version of brainspade, "),
+        (4, {"brainspade": 3}, r"begun by an older version of brainspade, "),
+        (None, None, r"begun by an older version of brainspade, "),
+        (6, {"brainspade": "99.1"}, r"begun by a newer version of brainspade \(99\.1\)"),
+    ],
+)
+def test_a_run_of_another_version_is_to_be_finished_with_that_version(
+    layout: RawLayout, begun: int | None, made_with: Any, words: str
+) -> None:
+    before = SETTINGS if begun is None else {**SETTINGS, "pairs_version": begun}
+    write_run(layout, before, 10, {"made_with": made_with})
+    run = read_run(layout)
+    assert run is not None
+    with pytest.raises(DatasetError, match=words) as failure:
+        check_settings(layout, run, {**SETTINGS, "pairs_version": 5, "seed": 1}, 10)
+    # The first command would be refused again.
+    assert "Repeat the first command" not in str(failure.value)
+    assert "choose another folder with --out" in str(failure.value)
 
 
 def test_one_shard_is_held_by_one_run_at_a_time(layout: RawLayout) -> None:
