@@ -6,21 +6,28 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+# A Hub keeps such files in its store of large ones and offers them by the Xet protocol too, which leads nowhere here.
+LARGE = ".safetensors"
 ERRORS = {"RepoNotFound": 404, "RevisionNotFound": 404, "EntryNotFound": 404, "GatedRepo": 403}
 
 
 @dataclass
 class Repository:
-    """Commits (file name -> bytes), oldest first; the last one is `main`. With `token`, others get a 401."""
+    """Commits (file name -> bytes), oldest first; the last one is `main`. With `token`, others get a 401.
+
+    `stored` has what was uploaded to the store of large files (SHA-256 -> bytes).
+    """
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    stored: dict[str, bytes] = field(default_factory=dict)
     token: str | None = None
 
     def add(self, files: dict[str, bytes]) -> str:
@@ -58,6 +65,10 @@ class Hub:
     loops_at_last: set[str] = field(default_factory=set)
     # File name -> bytes after which nothing more comes, though the connection stays.
     stalls_after: dict[str, int] = field(default_factory=dict)
+    # Whether large files lie on another host, to which the Hub redirects; that one takes no token.
+    elsewhere: bool = False
+    # HTTP status with which the store refuses an upload, after the Hub has agreed to it.
+    store_refuses: int = 0
     silent: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
     created: list[dict[str, object]] = field(default_factory=list)
@@ -71,6 +82,10 @@ class Hub:
 def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # a client that was killed
+                super().handle()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -97,9 +112,21 @@ def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler
                 released.wait(60)
                 return
             owner, name, verb, revision, file = (*path.strip("/").split("/", 4), "", "", "", "")[:5]
-            repository = hub.repositories.get(f"{owner}/{name}") if verb == "resolve" else None
+            repository = hub.repositories.get(f"{owner}/{name}") if verb in ("resolve", "stored") else None
+            if path == "/xet-token":
+                later = str(int(time.time()) + 3600)
+                cas = {
+                    "X_Xet_Cas_Url": f"{hub.endpoint}/xet",
+                    "X_Xet_Access_Token": "x",
+                    "X_Xet_Token_Expiration": later,
+                }
+                return self.reply(200, b"{}", **cas)
             if repository is None:
                 return self.fail("RepoNotFound")
+            if verb == "stored":
+                if self.headers.get("Authorization"):
+                    return self.reply(400)
+                return self.serve(revision, file, repository.commits[revision][file])
             if repository.token and self.headers.get("Authorization") != f"Bearer {repository.token}":
                 return self.reply(401, X_Error_Message="Invalid username or password.")
             commit = repository.commit(revision)
@@ -117,10 +144,19 @@ def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler
             content = repository.commits[commit].get(file)
             if content is None:
                 return self.fail("EntryNotFound")
+            if hub.elsewhere and file.endswith(LARGE):
+                place = f"{hub.endpoint}/{owner}/{name}/stored/{commit}/{file}".replace("127.0.0.1", "localhost")
+                tag = f'"{hashlib.sha256(content).hexdigest()}"'
+                linked = {"X_Linked_Size": str(len(content)), "X_Linked_ETag": tag}
+                return self.reply(302, Location=place, X_Repo_Commit=commit, **linked, **self.xet(file))
             self.serve(commit, file, content)
 
+        def xet(self, file: str) -> dict[str, str]:
+            offer = {"X_Xet_Hash": "ab" * 32, "X_Xet_Refresh_Route": f"{hub.endpoint}/xet-token"}
+            return offer if file.endswith(LARGE) else {}
+
         def serve(self, commit: str, file: str, content: bytes) -> None:
-            tags = {"X_Repo_Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
+            tags = {"X_Repo_Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"', **self.xet(file)}
             content = hub.swapped.get(file, content)
             start, status = 0, 200
             if hub.resumes and (asked := self.headers.get("Range")):
@@ -148,19 +184,43 @@ def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler
                 return self.json({"url": f"{hub.endpoint}/{asked['organization']}/{asked['name']}"})
             if path == "/api/validate-yaml":
                 return self.json({"errors": [], "warnings": []})
+            if path.endswith(".git/info/lfs/objects/batch"):
+                places = [
+                    {**asked, "actions": {"upload": {"href": hub.endpoint + path.replace("batch", asked["oid"])}}}
+                    for asked in json.loads(body)["objects"]
+                ]
+                return self.json({"transfer": "basic", "objects": places})
+            if not path.startswith("/api/models/"):
+                return self.fail("EntryNotFound")
             _, _, owner, name, verb, _ = path.strip("/").split("/")
+            repository = hub.repositories[f"{owner}/{name}"]
             if verb == "preupload":
                 files = [entry["path"] for entry in json.loads(body)["files"]]
-                modes = [{"path": file, "uploadMode": "regular", "shouldIgnore": False} for file in files]
+                modes = [
+                    {"path": file, "uploadMode": "lfs" if file.endswith(LARGE) else "regular", "shouldIgnore": False}
+                    for file in files
+                ]
                 return self.json({"files": modes})
             added: dict[str, bytes] = {}
             for line in map(json.loads, body.splitlines()):
+                value = line["value"]
                 if line["key"] == "header":
-                    hub.messages.append(line["value"]["summary"])
+                    hub.messages.append(value["summary"])
+                elif line["key"] == "lfsFile":
+                    added[value["path"]] = repository.stored[value["oid"]]
                 else:
-                    added[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            commit = hub.repositories[f"{owner}/{name}"].add(added)
+                    added[value["path"]] = base64.b64decode(value["content"])
+            commit = repository.add(added)
             self.json({"commitOid": commit, "commitUrl": f"{hub.endpoint}/{owner}/{name}/commit/{commit}"})
+
+        def do_PUT(self) -> None:
+            hub.requests.append(("PUT", self.path))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if hub.store_refuses:
+                return self.reply(hub.store_refuses, **({"Retry_After": hub.retry_after} if hub.retry_after else {}))
+            name, oid = self.path.strip("/").split(".git/info/lfs/objects/")
+            hub.repositories[name].stored[oid] = body
+            self.reply(200)
 
         def json(self, data: object) -> None:
             self.reply(200, json.dumps(data).encode(), Content_Type="application/json")

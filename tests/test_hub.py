@@ -3,10 +3,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -121,12 +124,17 @@ def test_a_branch_follows_the_repository_and_fetches_only_what_changed(hub: Hub,
     assert download(NAME, commit).config.licence == ""
 
 
-def test_offline_uses_the_cache_and_nothing_else(hub: Hub, commit: str) -> None:
+def test_offline_uses_the_cache_and_nothing_else(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> dict[str, str]:
+        raise AssertionError("making up the headers of a request may itself ask the Hub, once in a process")
+
     refusal("config.json", "cache", f"brainspade weights download {NAME}", offline=True)
     assert hub.requests == []
     download(NAME)
     hub.requests.clear()
+    monkeypatch.setattr("huggingface_hub.file_download.build_hf_headers", refuse)
     assert download(NAME, offline=True).revision == commit
+    assert download(NAME, commit).revision == commit
     assert hub.requests == []
 
 
@@ -169,7 +177,7 @@ def test_a_cache_that_cannot_be_written_is_not_put_down_to_the_network(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
-    refusal("the cache", f"cannot be written ({words})", "set HF_HOME", revision="main")
+    refusal("the cache", f"cannot be written ({words})", "set HF_HOME", revision=commit)
 
 
 def test_a_repository_of_another_kind_is_refused(hub: Hub) -> None:
@@ -211,6 +219,32 @@ def test_a_longer_or_shorter_file_than_announced_is_refused(hub: Hub, commit: st
     for content in (b"short", bytes(9999)):
         hub.swapped[BANK] = content
         refusal(BANK, revision=commit)
+
+
+def test_a_file_that_the_hub_offers_by_another_protocol_too_comes_by_plain_http(hub: Hub, commit: str) -> None:
+    from huggingface_hub import constants
+
+    hub.elsewhere = True
+    hub.repositories[NAME].token = "secret"
+    Path(constants.HF_TOKEN_PATH).write_text("secret")
+    assert download(NAME).revision == commit
+    assert hub.count("GET", f"stored/{commit}/{ENCODER}") == 1
+    assert not [path for _, path in hub.requests if "xet" in path]
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_the_choice_of_protocol_is_given_back(
+    hub: Hub, commit: str, folder: Path, monkeypatch: pytest.MonkeyPatch, chosen: bool
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", chosen)
+    download(NAME)
+    assert constants.HF_HUB_DISABLE_XET is chosen
+    refusal(revision="absent")
+    assert constants.HF_HUB_DISABLE_XET is chosen
+    push(folder, NAME, private=True, message="again", token="write-token")
+    assert constants.HF_HUB_DISABLE_XET is chosen
 
 
 @pytest.fixture
@@ -255,6 +289,56 @@ def test_a_short_wait_that_the_hub_asks_for_is_kept(hub: Hub, commit: str, monke
     hub.refused_at_last[ENCODER] = 429
     assert download(NAME, commit).revision == commit
     assert [round(seconds) for seconds in waited if seconds >= 1] == [4, 4]
+
+
+def date(seconds: float) -> str:
+    """A moment from now on, as HTTP writes it."""
+    return formatdate(time.time() + seconds, usegmt=True)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_until_a_date_far_ahead_is_not_waited_for(hub: Hub, commit: str, status: int) -> None:
+    hub.retry_after = date(3600)
+    hub.refused_at_last[ENCODER] = status
+    message = refusal(ENCODER, str(status), "HF_TOKEN", revision=commit)
+    seconds = int(re.findall(r"alone for (\d+) seconds", message)[0])
+    assert 3590 <= seconds <= 3601
+    assert hub.count("GET", ENCODER) == 1
+
+
+@pytest.mark.parametrize("asked", [date(3), date(-3600), "", "soon"], ids=["near", "past", "nothing", "nonsense"])
+def test_a_busy_hub_that_sets_no_long_wait_is_asked_again(
+    hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    hub.retry_after, hub.patience = asked, 3
+    hub.refused_at_last[ENCODER] = 429
+    assert download(NAME, commit).revision == commit
+    hub.patience = 1_000_000
+    (download(NAME, commit).folder / ENCODER).resolve().unlink()
+    waited.clear()
+    hub.requests.clear()
+    refusal(ENCODER, "429", "try again", revision=commit)
+    assert hub.count("GET", ENCODER) <= 6
+    assert sum(waited) < 30
+
+
+def test_a_hub_that_is_out_of_order_and_says_nothing_is_given_up_at_once(hub: Hub, commit: str) -> None:
+    hub.refused_at_last[ENCODER] = 503
+    began = time.monotonic()
+    refusal(ENCODER, "503", "try again", revision=commit)
+    assert hub.count("GET", ENCODER) == 1
+    assert time.monotonic() - began < 10
+
+
+def test_a_wait_of_a_limit_that_is_not_used_up_is_no_reason_to_give_up(
+    hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    hub.rate_limit, hub.patience = '"api";r=7;t=3000', 1
+    hub.refused_at_last[ENCODER] = 429
+    assert download(NAME, commit).revision == commit
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 502, 503, 504])
@@ -316,6 +400,55 @@ def test_a_good_cached_copy_serves_on_when_the_branch_moves_to_a_bad_one(
     assert download(NAME, commit).hashes() == good.hashes()
 
 
+def test_a_good_cached_copy_serves_on_when_the_download_of_a_newer_one_is_killed(
+    hub: Hub, commit: str, folder: Path
+) -> None:
+    from huggingface_hub import constants
+
+    download(NAME)
+    create_or_update_bundle(folder, config_updates={}, networks={"style_encoder": {"weight": torch.ones(40, 40)}})
+    newer = hub.repositories[NAME].add(contents(folder))
+    hub.stalls_after[ENCODER] = 1500
+    hub.requests.clear()
+    code = f"from brainspade_cli import hub; hub.download('{NAME}')"
+    environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HUB_CACHE": constants.HF_HUB_CACHE}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as child:
+        began = time.monotonic()
+        while not hub.count("GET", ENCODER) and child.poll() is None and time.monotonic() - began < 60:
+            time.sleep(0.05)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert hub.count("GET", ENCODER) == 1
+    assert download(NAME, offline=True).revision == commit
+    hub.refused["config.json"] = 503
+    assert download(NAME).revision == commit
+    hub.refused.clear()
+    hub.stalls_after.clear()
+    assert download(NAME).revision == newer
+    assert download(NAME, offline=True).revision == newer
+
+
+def test_a_whole_cache_that_may_only_be_read_serves_a_branch_that_is_new_to_it(
+    hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(number: int) -> None:
+        def write(path: Path, text: str) -> None:
+            raise OSError(number, os.strerror(number), str(path))
+
+        monkeypatch.setattr("brainspade_cli.hub.write_text", write)
+
+    download(NAME, commit)
+    refuse(errno.EROFS)
+    assert download(NAME).revision == commit
+    refuse(errno.ENOSPC)
+    refusal("cannot be written (No space left on device)")
+
+
+def test_an_answer_without_a_proper_commit_is_refused(hub: Hub, folder: Path) -> None:
+    hub.repositories[NAME] = Repository({"../elsewhere": contents(folder)})
+    refusal("config.json", "does not name the commit")
+
+
 @pytest.mark.usefixtures("small_steps")
 def test_a_transfer_that_is_cut_for_ever_is_given_up(hub: Hub, commit: str, tmp_path: Path) -> None:
     hub.cut_after[ENCODER] = 1500
@@ -339,11 +472,15 @@ def test_the_list_has_whole_brainspade_bundles_only(hub: Hub, commit: str, folde
     assert [bundle for bundle in list_weights() if bundle.revision] == []
 
 
-def test_a_push_sends_the_bundle_and_nothing_else_and_comes_back(hub: Hub, folder: Path) -> None:
+def test_a_push_sends_the_bundle_and_nothing_else_and_comes_back(
+    hub: Hub, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     url = push(folder, NAME, private=True, message="first weights", token="write-token")
     (commit, files), *_ = hub.repositories[NAME].commits.items()
     assert url == f"{hub.endpoint}/{NAME}/commit/{commit}"
     assert files == contents(folder)
+    assert hub.count("PUT") == 2
+    assert capfd.readouterr() == ("", "")
     assert hub.created[0]["visibility"] == "private"
     assert hub.messages == ["first weights"]
     assert download(NAME).config == open_bundle(str(folder)).config
@@ -354,6 +491,26 @@ def test_a_push_without_leave_is_explained(hub: Hub, folder: Path) -> None:
         push(folder, NAME, private=True, message="first")
     with pytest.raises(WeightsError, match="not the name of a Hub repository"):
         push(folder, "no-owner", private=True, message="first", token="write-token")
+
+
+@pytest.mark.parametrize(
+    ("status", "wait", "words"),
+    [
+        (403, "", "403.*HF_TOKEN"),
+        (400, "", "BadRequestError 400"),
+        (503, "3600", "3600 seconds"),
+        (503, "", "503.*try again"),
+    ],
+)
+@pytest.mark.usefixtures("small_steps")
+def test_an_upload_that_the_store_refuses_is_explained(
+    hub: Hub, folder: Path, status: int, wait: str, words: str
+) -> None:
+    hub.store_refuses, hub.retry_after = status, wait
+    with pytest.raises(WeightsError, match=f"Cannot push.*{NAME}.*{words}") as failure:
+        push(folder, NAME, private=True, message="first", token="write-token")
+    assert "\n" not in str(failure.value)
+    assert not hub.repositories[NAME].commits
 
 
 def test_a_damaged_bundle_is_not_pushed(hub: Hub, folder: Path) -> None:
