@@ -169,23 +169,28 @@ def _claims(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
 
 
 def _checked_maps(path: Path, maps: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float32]:
-    """PV maps (X, Y, Z, 8) as float32 that sum to 1; raises InputError."""
+    """PV maps (X, Y, Z, 8) as float32 that sum to 1; raises InputError.
+
+    Maps that are float32 already are changed in place: they may take a GiB.
+    """
     if maps.shape[-1] != CHANNELS:
         raise InputError(f"{path} has {maps.shape[-1]} PV maps; there must be {CHANNELS}: {_table()}.")
-    values = maps.astype(np.float32)
-    if not np.isfinite(values).all() or np.abs(values).max() > 256:
+    values = maps.astype(np.float32, copy=False)
+    if not np.isfinite(values).all() or max(-values.min(), values.max()) > 256:
         raise InputError(f"{path} holds PV maps with values that are no shares; they run from 0 to 1, or to 255.")
     total = values.sum(axis=-1)
     # Integers out of 255, as this project and others store PV maps.
     if total.min() > 1 + SUM_TOLERANCE and np.allclose(total, 255, atol=255 * SUM_TOLERANCE):
-        values, total = values / np.float32(255), total / 255
+        values /= np.float32(255)
+        total /= 255
     if values.min() < -1e-3 or not np.allclose(total, 1, atol=SUM_TOLERANCE):
         raise InputError(
             f"{path} holds PV maps that do not sum to 1 ({total.min():.3g} to {total.max():.3g}); "
             "background must be a map of its own."
         )
-    positive = np.clip(values, 0, None)
-    return (positive / positive.sum(axis=-1, keepdims=True)).astype(np.float32)
+    np.clip(values, 0, None, out=values)
+    values /= values.sum(axis=-1, keepdims=True)
+    return values
 
 
 def _checked_labels(path: Path, data: NDArray[np.float32]) -> NDArray[np.uint8]:
