@@ -82,7 +82,7 @@ def samplers() -> dict[str, Sampler]:
     rows = (
         Sampler("dpm++", 8, False, DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", **solver}),
         Sampler("ddim", 80, False, DDIMScheduler, {"set_alpha_to_one": True, **unclipped}),
-        Sampler("unipc", 10, False, UniPCMultistepScheduler, solver),
+        Sampler("unipc", 12, False, UniPCMultistepScheduler, solver),
         Sampler("ancestral", 1000, True, DDPMScheduler, {"variance_type": "fixed_small", **unclipped}),
     )
     return {row.name: row for row in rows}
