@@ -1,32 +1,17 @@
-"""What an experiment found, for people and for programs: a table, the numbers, and a picture of segmentations."""
+"""What an experiment found, for people and for programs: a table, and the numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from arms import Experiment
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from scoring import METRICS, Score, paired_p, summarise, table_of
-from study import Training, read_volume, truth_of
+from study import Training
 
-from brainspade_cli.anatomy import CSF, GM, LABELS, TUMOUR, WM
-from brainspade_cli.files import replacing
-from brainspade_cli.geometry import MIN_TUMOUR_PIXELS, SLICE_SHAPE
-from brainspade_cli.nnunet.tasks import Task, load_task
-from brainspade_cli.pictures import grey_of, upright
-from brainspade_cli.slices import ScanRecord, SliceSet
-
-COLOUR_OF = {"csf": CSF, "gm": GM, "wm": WM, "whole_tumour": TUMOUR}
-PEOPLE_SHOWN = 4
-CAPTION = 14
-MARGIN = 4
-INK, PAPER = (225, 225, 225), (24, 24, 24)
+from brainspade_cli.nnunet.tasks import load_task
 
 
 def results(
@@ -87,61 +72,6 @@ def table(found: Mapping[str, Any]) -> str:
         lines.append(_row(cells))
     lines += ["", *(f"- {arm}: {meaning}." for arm, meaning in found["arms"].items())]
     return "\n".join([*lines, "", _legend(found, reference), ""])
-
-
-def picture(experiment: Experiment, trainings: Sequence[Training], slices: SliceSet, path: Path) -> None:
-    """Write a PNG: a row for each of a few test people; images, truth, and the first training of each arm."""
-    task = load_task(experiment.task)
-    shown = [training for training in trainings if training.number == 0]
-    people = list({scan.person: scan for scan in experiment.test}.values())
-    picked = [people[place] for place in sorted({round(x) for x in np.linspace(0, len(people) - 1, PEOPLE_SHOWN)})]
-    rows = [_tiles(experiment, scan, shown, slices, task) for scan in picked]
-    heads = [*experiment.channels, "truth", *(training.arm for training in shown)]
-    width, height = SLICE_SHAPE[0] + MARGIN, SLICE_SHAPE[1] + CAPTION
-    sheet = Image.new("RGB", (width * len(heads), height * len(rows) + 2 * CAPTION), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for line, (scan, tiles) in enumerate(zip(picked, rows, strict=True)):
-        for place, tile in enumerate(tiles):
-            sheet.paste(Image.fromarray(np.ascontiguousarray(upright(tile))), (place * width, line * height + CAPTION))
-            draw.text((place * width, line * height), f"{heads[place]}, {scan.person}"[:32], fill=INK)
-    left = float(MARGIN)
-    for value, name in enumerate(task.groups, start=1):
-        draw.text((left, height * len(rows) + MARGIN), name, fill=_colour(value, name))
-        left += draw.textlength(f"{name}   ")
-    draw.text((left, height * len(rows) + MARGIN), "the patient's left is at the left", fill=INK)
-    with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG")
-
-
-def _tiles(
-    experiment: Experiment, scan: ScanRecord, shown: Sequence[Training], slices: SliceSet, task: Task
-) -> list[NDArray[np.uint8]]:
-    truth = truth_of(slices, scan, task)
-    k = _slice_shown(truth, task)
-    images = [np.asarray(slices.images(scan, modality)[k], np.float32) for modality in experiment.channels]
-    planes = [truth[:, :, k], *(read_volume(training.volumes[scan.name])[:, :, k] for training in shown)]
-    return [grey_of(image) for image in images] + [painted(images[-1], plane, task) for plane in planes]
-
-
-def painted(image: NDArray[np.float32], label: NDArray[np.uint8], task: Task) -> NDArray[np.uint8]:
-    """Labels of a task in colour over a slice (X, Y); one label alone lets the slice shine through."""
-    grey = grey_of(image)
-    share = 0.5 if len(task.groups) == 1 else 1.0
-    for value, name in enumerate(task.groups, start=1):
-        where = label == value
-        grey[where] = (share * np.array(_colour(value, name)) + (1 - share) * grey[where]).astype(np.uint8)
-    return grey
-
-
-def _colour(value: int, name: str) -> tuple[int, int, int]:
-    return LABELS[COLOUR_OF.get(name, value)].colour
-
-
-def _slice_shown(truth: NDArray[np.uint8], task: Task) -> int:
-    """The middle slice of those that show much of the last label of the task."""
-    areas = (truth == len(task.groups)).sum(axis=(0, 1))
-    large = np.flatnonzero(areas >= max(MIN_TUMOUR_PIXELS, areas.max() / 2))
-    return int(large[len(large) // 2]) if len(large) else truth.shape[2] // 2
 
 
 def _legend(found: Mapping[str, Any], reference: str | None) -> str:

@@ -21,9 +21,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from arms import EXPERIMENTS, Choices, Experiment, experiment
 from nnunet import Cut, NnunetSegmenter
-from report import picture, results, table
+from report import results, table
 from segmenter import Segmenter
 from sets import Workshop
+from sheets import agreement, segmentations
 from study import run_study, score_study
 from unet import UNetSegmenter
 
@@ -95,7 +96,8 @@ def main(arguments: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "results.json", found)
         write_text(folder / "table.md", table(found))
-        picture(wanted, trainings, slices, folder / "segmentations.png")
+        segmentations(wanted, trainings, slices, folder / "segmentations.png")
+        agreement(wanted, trainings, slices, folder / "agreement.png")
         reporter.result(f"{table(found)}\nWritten to {folder}.", found)
 
 

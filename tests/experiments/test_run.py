@@ -45,6 +45,7 @@ def test_real_slices_teach_tissues_and_finished_trainings_are_not_repeated(exper
     assert found["test"] == ["sub-healthy3"]
     assert len(found["scores"]) == 3
     assert (folder / "segmentations.png").stat().st_size > 1000
+    assert (folder / "agreement.png").stat().st_size > 1000
     table = (folder / "table.md").read_text()
     assert table in said.out
     assert f"{found['summary']['R']['wm']['dice']['mean']:.3f}" in table
