@@ -110,8 +110,7 @@ def visited_timesteps(schedule: NoiseSchedule, count: int) -> list[int]:
     wanted = torch.linspace(float(ratios[0]), float(ratios[-1]), count, dtype=ratios.dtype)
     nearest = (ratios[None, :] - wanted[:, None]).abs().argmin(dim=1).tolist()
     chosen: list[int] = []
-    # Several of the noisiest may carry as good as no signal.
-    for step, timestep in enumerate([*nearest[:-1], total - 1]):
+    for step, timestep in enumerate(nearest):
         free = max(timestep, chosen[-1] + 1 if chosen else 0)
         # Those that are still to come need room, too.
         chosen.append(min(free, total - count + step))
