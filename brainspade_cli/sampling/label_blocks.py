@@ -138,17 +138,19 @@ class GeneratedLabels:
             generators=[torch_generator(seed, Stream.SAMPLER, item.index, item.attempt) for item in padded],
             limit=self.limit,
         )
-        logits = self._decode((latents * self.std + self.mean)[: len(requests)])
-        if not logits.sum(dtype=torch.float32).isfinite():
-            raise WeightsError(
-                "These weights gave labels that are not numbers; try --precision fp32, or other weights."
-            )
-        return list(zip(self._label(logits, conditions, requests), requests, strict=True))
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        """Logits (B, 8, 192, 256); on a CPU one latent at a time, for then B changes no bit of them."""
-        parts = latents.split(1 if self.compute.is_cpu else len(latents))
-        return torch.cat([self.autoencoder.decode(part) for part in parts])
+        latents = (latents * self.std + self.mean)[: len(requests)]
+        # One at a time on a CPU: no bit of a label then depends on how many there are, and memory stays low and flat.
+        size = 1 if self.compute.is_cpu else len(requests)
+        draws: list[LabelDraw] = []
+        for start in range(0, len(requests), size):
+            part = slice(start, start + size)
+            logits = self.autoencoder.decode(latents[part])
+            if not logits.sum(dtype=torch.float32).isfinite():
+                raise WeightsError(
+                    "These weights gave labels that are not numbers; try --precision fp32, or other weights."
+                )
+            draws += self._label(logits, conditions[part], requests[part])
+        return list(zip(draws, requests, strict=True))
 
     def _condition(self, request: _Request) -> tuple[float, float, float]:
         rng = generator(self.plan.seed, Stream.LABEL_CONDITION, request.index, request.attempt)
