@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from monai.networks.blocks.selfattention import SABlock
 from torch import Tensor
 
 from brainspade_cli.networks.label_denoiser import ATLAS_HEIGHTS, CONDITIONS, ConditionEmbedding, LabelDenoiser
@@ -140,3 +141,16 @@ def test_an_untold_denoiser_is_shown_no_atlas() -> None:
 def test_heights_at_the_ends_and_beyond_have_an_atlas(height: float) -> None:
     predicted = with_atlas()(latents(1), torch.tensor([3]), torch.tensor([[height, 0.0, 0.0]]))
     assert bool(torch.isfinite(predicted).all())
+
+
+@torch.no_grad()
+def test_fast_attention_says_what_the_plain_one_says():
+    network = build(trained=True)
+    plain = build(trained=True)
+    for block in plain.modules():
+        if isinstance(block, SABlock):
+            block.use_flash_attention = False
+            block._forward_pre_hooks.clear()
+    fast, slow = (net(latents(3), TIMESTEPS, CONDITION_ROWS) for net in (network, plain))
+    assert not torch.equal(fast, slow), "both took the same way"
+    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-4)
