@@ -267,7 +267,10 @@ def presets() -> dict[str, Preset]:
             pooled_weight=0.5,
             decoder_steps=800,
             warmup_steps=50,
-            latent_copies=3,
+            # Few people seen often would be learnt by heart: more of their deformed copies.
+            latent_copies=11,
+            # Registered brains differ less in their place than a training of few people gains by moving them more.
+            affine_shift=2.0,
             elastic_shift=2.0,
             moved_tumours=0.5,
             denoiser_steps=8000,
@@ -301,10 +304,6 @@ def presets() -> dict[str, Preset]:
         name="starter-gpu",
         labels=replace(
             starter.labels,
-            # Few people seen this often would be learnt by heart: more of their deformed copies.
-            latent_copies=11,
-            # Registered brains differ less in their place than a training of few people gains by moving them more.
-            affine_shift=2.0,
             denoiser_steps=6000,
             denoiser_batch=64,
             warmup_steps=200,
