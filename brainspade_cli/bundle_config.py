@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from brainspade_cli.anatomy import NAMES
 from brainspade_cli.errors import WeightsError
-from brainspade_cli.presets import (
+from brainspade_cli.networks.configs import (
     AutoencoderConfig,
     DenoiserConfig,
     GeneratorConfig,

@@ -19,7 +19,7 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from torch import Tensor
 
 from brainspade_cli.errors import InputError
-from brainspade_cli.presets import ScheduleConfig
+from brainspade_cli.networks.configs import ScheduleConfig
 
 # diffusers' words for what a network may predict.
 PREDICTION_TYPES = {"noise": "epsilon", "velocity": "v_prediction"}

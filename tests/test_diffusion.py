@@ -10,7 +10,7 @@ from torch import Tensor
 
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents, sampler_named, samplers, visited_timesteps
 from brainspade_cli.errors import InputError
-from brainspade_cli.presets import PREDICTIONS, ScheduleConfig
+from brainspade_cli.networks.configs import PREDICTIONS, ScheduleConfig
 
 SCHEDULE = NoiseSchedule(ScheduleConfig())
 

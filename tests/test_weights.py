@@ -18,11 +18,12 @@ from brainspade_cli.bundle_config import BundleConfig, ConditionTable, LatentSta
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import sha256, write_json
+from brainspade_cli.networks.configs import to_dict
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder
-from brainspade_cli.presets import preset, presets, to_dict
+from brainspade_cli.presets import preset, presets
 from brainspade_cli.weights import open_bundle, weights_info
 
 TINY = preset("tiny")

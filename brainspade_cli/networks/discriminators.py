@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from brainspade_cli.anatomy import CHANNELS
-from brainspade_cli.presets import DiscriminatorConfig
+from brainspade_cli.networks.configs import DiscriminatorConfig
 
 
 class PatchScores(nn.Module):

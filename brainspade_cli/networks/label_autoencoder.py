@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainspade_cli.anatomy import CHANNELS
-from brainspade_cli.presets import AutoencoderConfig
+from brainspade_cli.networks.configs import AutoencoderConfig
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 

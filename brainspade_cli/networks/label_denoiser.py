@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainspade_cli.geometry import SLICE_SHAPE
-from brainspade_cli.presets import DenoiserConfig
+from brainspade_cli.networks.configs import DenoiserConfig
 
 # Slice position 0..1 on the grid, lesion present 0/1, lesion load 0..1 (fraction of the brain's area).
 CONDITIONS = 3

@@ -6,7 +6,7 @@ from monai.networks.nets.densenet import DenseNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brainspade_cli.presets import ClassifierConfig
+from brainspade_cli.networks.configs import ClassifierConfig
 
 
 class ModalityClassifier(nn.Module):

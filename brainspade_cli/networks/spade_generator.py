@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from brainspade_cli.anatomy import CHANNELS
-from brainspade_cli.presets import GeneratorConfig
+from brainspade_cli.networks.configs import GeneratorConfig
 
 
 class LabelBranch(nn.Module):

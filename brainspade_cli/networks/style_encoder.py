@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from brainspade_cli.presets import StyleEncoderConfig
+from brainspade_cli.networks.configs import StyleEncoderConfig
 from brainspade_cli.slices import BACKGROUND_VALUE
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)

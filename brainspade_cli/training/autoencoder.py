@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainspade_cli.files import disk_errors
+from brainspade_cli.networks.configs import to_dict
 from brainspade_cli.networks.discriminators import LabelPatchDiscriminator
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.layout import channels_last
-from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
 from brainspade_cli.training.batches import LabelTable
 from brainspade_cli.training.checkpoints import TrainingState, newest_checkpoint, save_checkpoint

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from brainspade_cli.networks.configs import to_dict
 from brainspade_cli.networks.modality_classifier import ModalityClassifier
-from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
 from brainspade_cli.training.augment import Augmenter, draw_contrast, draw_disturbance
 from brainspade_cli.training.batches import ImageTable, draw_rows

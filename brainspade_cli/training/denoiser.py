@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from brainspade_cli.bundle_config import ConditionTable, LatentStatistics
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
+from brainspade_cli.networks.configs import to_dict
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
-from brainspade_cli.presets import to_dict
 from brainspade_cli.training import losses
 from brainspade_cli.training.atlas import latent_atlas
 from brainspade_cli.training.batches import LabelTable

@@ -8,12 +8,12 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from brainspade_cli.networks.configs import to_dict
 from brainspade_cli.networks.discriminators import MultiScaleDiscriminator
 from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.networks.modality_classifier import ModalityClassifier
 from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder, sample_style
-from brainspade_cli.presets import to_dict
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.training import losses
 from brainspade_cli.training.augment import Augmenter, draw_contrast, draw_disturbance

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from brainspade_cli.anatomy import CHANNELS
+from brainspade_cli.networks.configs import DiscriminatorConfig
 from brainspade_cli.networks.discriminators import LabelPatchDiscriminator, MultiScaleDiscriminator
-from brainspade_cli.presets import DiscriminatorConfig
 
 CONFIG = DiscriminatorConfig(scales=2, layers=4, base=4, max_width=16)
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from brainspade_cli.anatomy import CHANNELS
+from brainspade_cli.networks.configs import AutoencoderConfig
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
-from brainspade_cli.presets import AutoencoderConfig, preset
+from brainspade_cli.presets import preset
 
 TINY = preset("tiny").autoencoder
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainspade_cli.anatomy import CHANNELS
+from brainspade_cli.networks.configs import GeneratorConfig, StyleEncoderConfig
 from brainspade_cli.networks.spade_generator import ImageNorm, SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder
-from brainspade_cli.presets import GeneratorConfig, StyleEncoderConfig, preset
+from brainspade_cli.presets import preset
 
 TINY = preset("tiny").generator
 

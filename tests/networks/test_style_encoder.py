@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from brainspade_cli.networks.configs import StyleEncoderConfig
 from brainspade_cli.networks.style_encoder import (
     HISTOGRAM_BINS,
     HISTOGRAM_RANGE,
@@ -15,7 +16,7 @@ from brainspade_cli.networks.style_encoder import (
     sample_style,
     soft_histogram,
 )
-from brainspade_cli.presets import StyleEncoderConfig, preset
+from brainspade_cli.presets import preset
 from brainspade_cli.slices import BACKGROUND_VALUE
 
 TINY = preset("tiny").style_encoder
