@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sets import PAINTED, REAL, SIMULATED, SIMULATED_ON_SYNTHETIC, SYNTHETIC, Recipe, mark_of
+from sets import (
+    PAINTED,
+    REAL,
+    SIMULATED,
+    SIMULATED_ON_SYNTHETIC,
+    SYNTHETIC,
+    SYNTHETIC_BY_DDIM,
+    Recipe,
+    mark_of,
+)
 
 from brainspade_cli.errors import InputError
 from brainspade_cli.slices import ScanRecord, SliceSet
@@ -78,6 +87,7 @@ def _in_distribution(slices: SliceSet, choices: Choices) -> Experiment:
             "S": (arms["synthetic"],),
             "H": (arms["synthetic"], arms["real"]),
             "DR": (arms["simulated"],),
+            "S-80": (arms["synthetic by ddim"],),
             "RL-painted": (arms["painted"],),
             "SL-DR": (arms["simulated on synthetic"],),
         },
@@ -88,6 +98,7 @@ def _in_distribution(slices: SliceSet, choices: Choices) -> Experiment:
             "S": "synthetic pairs in the style of the same scans",
             "H": "R and S together",
             "DR": "domain randomisation of the labels of R",
+            "S-80": "as S, the labels drawn by the authors' sampler, DDIM in 80 steps",
             "RL-painted": "the labels of R, painted in the style of the same scans",
             "SL-DR": "domain randomisation of the labels of S",
         },
@@ -149,6 +160,7 @@ def _tumours(slices: SliceSet, choices: Choices) -> Experiment:
             "S": (synthetic,),
             "H": (synthetic, real),
             "DR": (_simulated(channels, few, choices),),
+            "S-80": (_drawn(SYNTHETIC_BY_DDIM, channels, few, choices, tumour=True),),
             "DR-all": (_simulated(channels, everyone, choices),),
             "R-all": (Recipe(REAL, channels, _marks(everyone), stride=choices.stride),),
             "RL-painted": (_painted(channels, few, few, choices),),
@@ -161,6 +173,7 @@ def _tumours(slices: SliceSet, choices: Choices) -> Experiment:
             "S": "synthetic pairs of patients, half of them with a lesion, in the style of the same scans",
             "H": "R and S together",
             "DR": "domain randomisation of the labels of R",
+            "S-80": "as S, the labels drawn by the authors' sampler, DDIM in 80 steps",
             "DR-all": f"domain randomisation of the labels of all {_people(everyone)} training patients",
             "R-all": f"T1 and FLAIR of all {_people(everyone)} training patients",
             "RL-painted": "the labels of R, painted in the style of the same scans",
@@ -177,6 +190,7 @@ def _tissue_arms(
     return {
         "real": Recipe(REAL, channels, _marks(scans), stride=choices.stride),
         "synthetic": _drawn(SYNTHETIC, channels, styles, choices, tumour),
+        "synthetic by ddim": _drawn(SYNTHETIC_BY_DDIM, channels, styles, choices, tumour),
         "painted": _painted(channels, scans, styles, choices),
         # No contrast is meant, so that experiments of one channel share the set.
         "simulated": _simulated(("t1",), scans, choices),

@@ -33,6 +33,9 @@ from brainspade_cli.styles.intensities import IntensityScale
 
 REAL, SYNTHETIC, PAINTED, SIMULATED = "real", "synthetic", "painted", "simulated"
 SIMULATED_ON_SYNTHETIC = "simulated-on-synthetic"
+# Labels drawn as the authors' script draws them, to see whether the few evaluations of the default cost anything.
+SYNTHETIC_BY_DDIM = "synthetic-ddim80"
+DDIM_STEPS = 80
 # How z-scores are stored everywhere here: 100 steps an SD, the mean at 500, 0 outside the brain.
 STORAGE = IntensityScale(mean=500.0, std=100.0, background=0.0, offset=0.0, factor=1.0)
 TABLE = {label.name: label.channel for label in LABELS}
@@ -43,6 +46,7 @@ class Recipe:
     """Everything that a set is a function of.
 
     kind: `REAL` (labels and images of `scans`), `SYNTHETIC` (drawn labels, painted in the styles of `styles`),
+    `SYNTHETIC_BY_DDIM` (the same, the labels drawn in 80 steps of DDIM),
     `PAINTED` (labels of `scans`, painted in these styles), `SIMULATED` (labels of `scans`, domain randomisation),
     `SIMULATED_ON_SYNTHETIC` (drawn labels, domain randomisation).
     scans, styles: names of scans, each with the fingerprint of its files. stride: every how manieth real slice.
@@ -90,7 +94,7 @@ def mark_of(scan: ScanRecord) -> str:
 def make_set(recipe: Recipe, shop: Workshop) -> Path:
     """Make a set, or find the one that is there; returns the folder of the raw dataset, whole."""
     folder = shop.folder / recipe.key / "Dataset501_set"
-    if (folder / "dataset.json").is_file() and recipe.kind not in (SYNTHETIC, PAINTED):
+    if (folder / "dataset.json").is_file() and recipe.kind not in (SYNTHETIC, SYNTHETIC_BY_DDIM, PAINTED):
         shop.reporter.say(f"{recipe.key}: there already.")
         return folder
     shop.reporter.say(f"{recipe.key}: making it, or what is missing of it.")
@@ -166,11 +170,14 @@ def _make_painted(recipe: Recipe, folder: Path, shop: Workshop) -> None:
         labels.mkdir(exist_ok=True)
         for mark in recipe.scans:
             _write_maps(shop.slices, shop.scan(mark), recipe.stride, labels)
+    plan = PairPlan(recipe.seed, tumour=recipe.tumour and labels is None, tumour_fraction=0.5)
+    if recipe.kind == SYNTHETIC_BY_DDIM:
+        plan = replace(plan, sampler="ddim", steps=DDIM_STEPS)
     request = SampleRequest(
         styles=tuple(f"{channel}={styles}" for channel in recipe.channels),
         pairs=recipe.pairs,
         folder=folder,
-        plan=PairPlan(recipe.seed, tumour=recipe.tumour and labels is None, tumour_fraction=0.5),
+        plan=plan,
         weights=shop.weights,
         labels=labels,
         device=shop.device,

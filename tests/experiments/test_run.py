@@ -73,6 +73,13 @@ def test_tumours_are_learnt_from_two_channels_of_synthetic_and_real_pairs(experi
     assert "recall whole_tumour" in (folder / "table.md").read_text()
 
 
+def test_the_authors_sampler_draws_what_the_default_is_held_against(experiments, tmp_path):
+    experiments("3.3", "--arms", "S-80", "--steps", "2")
+    (drawn,) = (tmp_path / "sets").glob("synthetic-ddim80-*/Dataset501_set")
+    settings = json.loads((drawn / "brainspade" / "run.json").read_text())["settings"]
+    assert (settings["sampler"], settings["steps"], settings["tumour"]) == ("ddim", 80, True)
+
+
 def test_labels_of_scans_are_painted_and_lesions_ignored(experiments, slice_folder, tmp_path):
     experiments("3.2", "--arms", "R(target),RL-painted", "--steps", "2")
     headers = [read_dataset(raw).header for raw in (tmp_path / "raw").glob("*/nnUNet_raw/Dataset501_arm")]
