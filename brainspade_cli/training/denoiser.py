@@ -19,7 +19,7 @@ from brainspade_cli.training import losses
 from brainspade_cli.training.atlas import latent_atlas
 from brainspade_cli.training.batches import LabelTable
 from brainspade_cli.training.checkpoints import newest_checkpoint
-from brainspade_cli.training.latents import LatentStore
+from brainspade_cli.training.latents import LatentStore, copy_settings
 from brainspade_cli.training.loop import Batch, Plan, Stage, Update, step_generator
 from brainspade_cli.training.pictures import label_rows
 from brainspade_cli.training.rates import trapezoid
@@ -41,6 +41,7 @@ def denoiser_settings(run: Run, table: LabelTable) -> dict[str, Any]:
     return {
         "denoiser": to_dict(run.preset.denoiser),
         "schedule": to_dict(run.preset.schedule),
+        "copies": copy_settings(run.preset.labels),
         **run.origin(table.records),
     }
 

@@ -26,6 +26,7 @@ from brainspade_cli.bundle_config import LatentStatistics
 from brainspade_cli.files import disk_errors, remove_partials, write_json
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import CONDITIONS
+from brainspade_cli.presets import LabelTrainingConfig
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.batches import LabelTable
 from brainspade_cli.training.checkpoints import newest_checkpoint
@@ -203,8 +204,17 @@ def _index(run: Run, table: LabelTable, everything: LabelTable) -> dict[str, Any
     return {
         "autoencoder": found[1]["sha256"],
         "seed": run.seed,
-        "copies": settings.latent_copies,
         "encoded_together": ENCODED_TOGETHER,
+        **copy_settings(settings),
+        "scans": _scans(table),
+        "hosts": _scans(everything) if settings.moved_tumours > 0 else [],
+    }
+
+
+def copy_settings(settings: LabelTrainingConfig) -> dict[str, Any]:
+    """What the deformed copies of a slice depend on, beside the seed; as JSON data."""
+    return {
+        "copies": settings.latent_copies,
         "deformation": [
             settings.affine_scale,
             settings.affine_degrees,
@@ -213,8 +223,6 @@ def _index(run: Run, table: LabelTable, everything: LabelTable) -> dict[str, Any
             settings.elastic_shift,
         ],
         "moved_tumours": settings.moved_tumours,
-        "scans": _scans(table),
-        "hosts": _scans(everything) if settings.moved_tumours > 0 else [],
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainspade_cli.console import Reporter
@@ -122,7 +123,8 @@ def flops(bundle: Bundle, compute: Compute, population: str) -> dict[str, float]
     counted = {}
     for part, (name, call) in calls.items():
         network = bundle.network(name, device)
-        with FlopCounterMode(display=False) as counter:
+        # Of torch's fast attention on a CPU the counter knows nothing.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             call(network)
         counted[part] = float(counter.get_total_flops())
     return counted

@@ -33,7 +33,8 @@ from brainspade_cli.styles.intensities import IntensityScale
 
 REAL, SYNTHETIC, PAINTED, SIMULATED = "real", "synthetic", "painted", "simulated"
 SIMULATED_ON_SYNTHETIC = "simulated-on-synthetic"
-# Labels drawn as the authors' script draws them, to see whether the few evaluations of the default cost anything.
+# Labels drawn by the authors' sampler in as many steps as theirs, which stand where ours do: do the default's few
+# evaluations cost anything?
 SYNTHETIC_BY_DDIM = "synthetic-ddim80"
 DDIM_STEPS = 80
 # How z-scores are stored everywhere here: 100 steps an SD, the mean at 500, 0 outside the brain.

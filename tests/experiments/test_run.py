@@ -73,7 +73,7 @@ def test_tumours_are_learnt_from_two_channels_of_synthetic_and_real_pairs(experi
     assert "recall whole_tumour" in (folder / "table.md").read_text()
 
 
-def test_the_authors_sampler_draws_what_the_default_is_held_against(experiments, tmp_path):
+def test_eighty_steps_of_ddim_draw_what_the_default_is_held_against(experiments, tmp_path):
     experiments("3.3", "--arms", "S-80", "--steps", "2")
     (drawn,) = (tmp_path / "sets").glob("synthetic-ddim80-*/Dataset501_set")
     settings = json.loads((drawn / "brainspade" / "run.json").read_text())["settings"]

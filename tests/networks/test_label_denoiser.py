@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 from monai.networks.blocks.selfattention import SABlock
 from torch import Tensor
+from torch.nn import functional as F
 
 from brainspade_cli.networks.label_denoiser import ATLAS_HEIGHTS, CONDITIONS, ConditionEmbedding, LabelDenoiser
 from brainspade_cli.presets import preset
@@ -143,14 +145,44 @@ def test_heights_at_the_ends_and_beyond_have_an_atlas(height: float) -> None:
     assert bool(torch.isfinite(predicted).all())
 
 
-@torch.no_grad()
-def test_fast_attention_says_what_the_plain_one_says():
+def plain_attention() -> LabelDenoiser:
     network = build(trained=True)
-    plain = build(trained=True)
-    for block in plain.modules():
+    for block in network.modules():
         if isinstance(block, SABlock):
             block.use_flash_attention = False
             block._forward_pre_hooks.clear()
-    fast, slow = (net(latents(3), TIMESTEPS, CONDITION_ROWS) for net in (network, plain))
-    assert not torch.equal(fast, slow), "both took the same way"
-    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-4)
+    return network
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_fast_attention_says_and_learns_what_the_plain_one_does(copied, monkeypatch):
+    """Also in a copy, such as the moving average of a training; and it is the fast way that is taken."""
+    calls, fast = [], F.scaled_dot_product_attention
+    network = deepcopy(build(trained=True)) if copied else build(trained=True)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda **inputs: calls.append(1) or fast(**inputs))
+    found = []
+    for net in (network, plain_attention()):
+        predicted = net(latents(3), TIMESTEPS, CONDITION_ROWS)
+        predicted.square().mean().backward()
+        found.append([predicted, *(p.grad for p in net.parameters() if p.grad is not None)])
+    blocks = [block for block in network.modules() if isinstance(block, SABlock)]
+    assert len(calls) == len(blocks) > 0
+    assert len(found[0]) == len(found[1])
+    for quick, slow in zip(*found, strict=True):
+        torch.testing.assert_close(quick, slow, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_a_prediction_does_not_depend_on_its_neighbours(precision):
+    network = build(trained=True)
+    network.unet.to(precision)
+    order = torch.tensor([2, 0, 1])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        straight = network(latents(3), TIMESTEPS, CONDITION_ROWS)
+        shuffled = network(latents(3)[order], TIMESTEPS[order], CONDITION_ROWS[order])
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(shuffled, straight[order])

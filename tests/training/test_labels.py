@@ -152,6 +152,16 @@ def test_other_network_sizes_are_refused_on_resume(trained: Path, slice_folder: 
         run(slice_folder, trained, other, resume=True)
 
 
+def test_other_copies_of_slices_are_refused_on_resume(trained: Path, slice_folder: Path) -> None:
+    """They would be made anew, and the training would go on from what it learnt of others."""
+    index = trained / "training" / "latents" / "healthy" / "index.json"
+    before = index.read_bytes()
+    more = replace(QUICK, labels=replace(QUICK.labels, latent_copies=2))
+    with pytest.raises(InputError, match=r"other settings \(copies\)"):
+        run(slice_folder, trained, more, resume=True)
+    assert index.read_bytes() == before
+
+
 def test_another_seed_is_refused_on_resume(trained: Path, slice_folder: Path) -> None:
     with pytest.raises(InputError, match=r"other settings \(seed\)"):
         run(slice_folder, trained, resume=True, seed=1)
