@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from plain import plain_attention
 
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.geometry import grid_affine
@@ -28,7 +29,7 @@ def seconds_a_pair(
     bundle: Bundle, styles: StylePool, folder: Path, device: torch.device, *, tumour: bool, batch: int, pairs: int
 ) -> float:
     """Seconds a pair, networks loaded before the clock starts; `pairs` is rounded up to whole batches."""
-    denoiser = bundle.network("denoiser_tumour" if tumour else "denoiser_healthy", device)
+    denoiser = plain_attention(bundle.network("denoiser_tumour" if tumour else "denoiser_healthy", device))
     autoencoder, painter = bundle.network("label_autoencoder", device), bundle.network("spade_generator", device)
     table, statistics = bundle.conditions("tumour" if tumour else "healthy"), bundle.latent()
     mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (statistics.mean, statistics.std))

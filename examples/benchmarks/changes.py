@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from plain import plain_attention
 
 from brainspade_cli.console import Reporter
+from brainspade_cli.devices import Compute
+from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.sampling import case_writer, inference, label_blocks, lanes, sample
 from brainspade_cli.sampling.plan import BLOCK, WIDE_BLOCK
 from brainspade_cli.sampling.run import SampleRequest
+from brainspade_cli.weights import Bundle
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ def changes(device: torch.device) -> tuple[Change, ...]:
         Change("nothing: our default"),
         Change("few steps: DDIM in 80", _drawn_by("ddim", 80)),
         Change("bf16: float32", lambda request: replace(request, precision="fp32")),
+        Change("fast attention: the plain one", patches=((label_blocks, "open_denoiser", _plain_denoiser),)),
         Change("channels last: the usual layout", patches=((inference, "channels_last", lambda network: network),)),
         Change("settled spectral norms: worked out at every pass", patches=((inference, "_settled", lambda net: net),)),
         Change(
@@ -60,6 +65,10 @@ def changes(device: torch.device) -> tuple[Change, ...]:
             )
         )
     return tuple(rows)
+
+
+def _plain_denoiser(bundle: Bundle, population: str, compute: Compute) -> LabelDenoiser:
+    return plain_attention(inference.open_denoiser(bundle, population, compute))
 
 
 def _one_lane() -> tuple[Any, str, Any]:

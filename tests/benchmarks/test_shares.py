@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from monai.networks.blocks.selfattention import SABlock
+from plain import plain_attention
 from shares import flops
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,10 +17,7 @@ from tests.sampling.parts import tiny_bundle
 def test_attention_counts(tmp_path: Path) -> None:
     tiny_bundle(tmp_path)
     bundle = open_bundle(str(tmp_path))
-    plain = bundle.network("denoiser_healthy")
-    for block in plain.modules():
-        if isinstance(block, SABlock):
-            block.use_flash_attention = False
+    plain = plain_attention(bundle.network("denoiser_healthy"))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         plain(torch.zeros(1, 3, 48, 64), torch.zeros(1, dtype=torch.long), torch.zeros(1, 3))
     counted = flops(bundle, open_compute("cpu", "fp32"), "healthy")
