@@ -274,7 +274,8 @@ def _statistics(modules: Mapping[str, nn.Module]) -> list[Tensor]:
 
 def _optimiser(stage: Stage, update: Update, machine: Machine) -> optim.Optimizer:
     parameters = [parameter for name in update.modules for parameter in stage.modules[name].parameters()]
-    return optim.Adam(parameters, lr=update.rate(0), betas=update.betas, fused=machine.device.type == "cuda")
+    fused = machine.device.type in ("cpu", "cuda")
+    return optim.Adam(parameters, lr=update.rate(0), betas=update.betas, fused=fused)
 
 
 def _frozen_copy(module: nn.Module) -> nn.Module:

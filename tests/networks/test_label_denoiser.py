@@ -145,31 +145,19 @@ def test_heights_at_the_ends_and_beyond_have_an_atlas(height: float) -> None:
     assert bool(torch.isfinite(predicted).all())
 
 
-def plain_attention() -> LabelDenoiser:
-    network = build(trained=True)
-    for block in network.modules():
-        if isinstance(block, SABlock):
-            block.use_flash_attention = False
-            block._forward_pre_hooks.clear()
-    return network
-
-
 @pytest.mark.parametrize("copied", [False, True])
-def test_fast_attention_says_and_learns_what_the_plain_one_does(copied, monkeypatch):
-    """Also in a copy, such as the moving average of a training; and it is the fast way that is taken."""
-    calls, fast = [], F.scaled_dot_product_attention
+def test_fast_attention_says_what_the_plain_one_says(copied, monkeypatch):
+    """Also in a copy, such as the moving average of a training. With gradients, the plain one is faster on a CPU."""
     network = deepcopy(build(trained=True)) if copied else build(trained=True)
+    calls, fast = [], F.scaled_dot_product_attention
     monkeypatch.setattr(F, "scaled_dot_product_attention", lambda **inputs: calls.append(1) or fast(**inputs))
-    found = []
-    for net in (network, plain_attention()):
-        predicted = net(latents(3), TIMESTEPS, CONDITION_ROWS)
-        predicted.square().mean().backward()
-        found.append([predicted, *(p.grad for p in net.parameters() if p.grad is not None)])
-    blocks = [block for block in network.modules() if isinstance(block, SABlock)]
-    assert len(calls) == len(blocks) > 0
-    assert len(found[0]) == len(found[1])
-    for quick, slow in zip(*found, strict=True):
-        torch.testing.assert_close(quick, slow, rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        quick = network(latents(3), TIMESTEPS, CONDITION_ROWS)
+    assert len(calls) == sum(isinstance(block, SABlock) for block in network.modules()) > 0
+    slow = network(latents(3), TIMESTEPS, CONDITION_ROWS)
+    assert slow.requires_grad
+    assert len(calls) == sum(isinstance(block, SABlock) for block in network.modules())
+    torch.testing.assert_close(quick, slow.detach(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
