@@ -81,7 +81,6 @@ class LabelDenoiser(nn.Module):
             norm_num_groups=config.norm_groups,
             num_head_channels=config.head_channels,
             num_class_embeds=1,
-            use_flash_attention=True,
         )
         for block in self.unet.modules():
             if isinstance(block, SABlock):

@@ -1,4 +1,4 @@
-"""Attention as MONAI computes it when nothing is said: product by product, of transposed views."""
+"""Attention as MONAI computes it by itself: product by product, of transposed views."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def plain_attention(network: Network) -> Network:
-    """The same network, its attention the plain way."""
+    """The same network, not used yet, without the hooks by which it chooses a faster way."""
     for block in network.modules():
         if isinstance(block, SABlock):
-            block.use_flash_attention = False
             block._forward_pre_hooks.clear()
     return network
