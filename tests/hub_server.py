@@ -168,8 +168,10 @@ def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler
                 self.wfile.flush()
                 released.wait(60)
                 return
-            self.reply(status, rest[: hub.cut_after.get(file, len(rest))], len(rest), **tags)
-            self.close_connection = file in hub.cut_after
+            sent = rest[: hub.cut_after.get(file, len(rest))]
+            self.reply(status, sent, len(rest), **tags)
+            # Whole answers keep it: a client may send its next request before it sees that nobody listens any more.
+            self.close_connection = self.command == "GET" and len(sent) < len(rest)
 
         def do_POST(self) -> None:
             path = unquote(self.path.split("?")[0])
