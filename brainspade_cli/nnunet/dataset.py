@@ -27,7 +27,8 @@ class RawCase:
     @property
     def missing(self) -> tuple[Path, ...]:
         """Files of the case that are not there."""
-        return tuple(path for path in (*self.images, self.label) if not path.is_file())
+        # Path.is_file raises where a name is longer than any may be.
+        return tuple(path for path in (*self.images, self.label) if not os.path.isfile(path))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from brainspade_cli.errors import DatasetError
-from brainspade_cli.nnunet.dataset import list_cases, read_dataset, read_header
+from brainspade_cli.nnunet.dataset import RawCase, list_cases, read_dataset, read_header
 from brainspade_cli.nnunet.raw import NIFTI, PNG
 from tests.nnunet.sets import TABLE, change_json, real_set, synthetic_set
 
@@ -120,3 +120,8 @@ def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="no nnU-Net raw dataset"):
         read_dataset(tmp_path / "empty")
+
+
+def test_a_name_longer_than_any_file_has_is_of_no_file(tmp_path):
+    case = RawCase("a", (tmp_path,), tmp_path / ("x" * 5000))
+    assert case.missing == (case.images[0], case.label)
