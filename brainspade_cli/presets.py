@@ -28,7 +28,8 @@ class LabelTrainingConfig:
     The denoisers learn from each slice as it is and from `latent_copies` deformed versions of it; `moved_tumours` is
     the share of tumour slices' copies whose tumour is put into another person's brain first. `pooled_weight` weighs how
     well latents that are averaged over 2 x 2 and over 4 x 4 positions decode to the averaged maps; `decoder_steps` of
-    the decoder alone give it back what that takes from single pixels.
+    the decoder alone give it back what that takes from single pixels, on latents with noise of up to `decoder_noise`
+    deviations, such as a sampler leaves in them.
     """
 
     autoencoder_steps: int = 1500
@@ -41,6 +42,8 @@ class LabelTrainingConfig:
     adversarial_weight: float = 0.005
     pooled_weight: float = 0.0
     decoder_steps: int = 0
+    decoder_noise: float = 0.2
+    decoder_l1_weight: float = 30.0
     discriminator_rate: float = 1e-4
     discriminator_base: int = 16
     discriminator_layers: int = 2
@@ -152,7 +155,7 @@ def presets() -> dict[str, Preset]:
             adversarial_weight=0.0,
             # Latents whose coarse parts mean coarse brains: the little time there is suffices denoisers to learn those.
             pooled_weight=0.5,
-            decoder_steps=800,
+            decoder_steps=1500,
             warmup_steps=50,
             # Few people seen often would be learnt by heart: more of their deformed copies.
             latent_copies=11,

@@ -1,7 +1,11 @@
-"""The stage that trains the label autoencoder's decoder further, alone.
+"""The stage that trains the label autoencoder's decoder further, alone, on latents as samplers leave them.
+
+Denoisers learn the means of posteriors, so that means are what a sampler draws, while the autoencoder's own training
+decodes draws of the posterior: given means, such a decoder took a twentieth of grey matter for white. And what a
+sampler draws is a little off: a decoder that knows this does not take each slip for a piece of tissue.
 
 Latents whose averages are to mean something (`pooled_weight`) are smooth, which denoisers like, and their decoder has
-had to serve averages too. What it gave up of the folds it learns here; the encoder and so the latents stay as they are,
+had to serve averages too. What it gave up of the folds it learns here. The encoder and so the latents stay as they are,
 and with them every denoiser.
 """
 
@@ -15,12 +19,13 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainspade_cli.bundle_config import LatentStatistics
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.training import losses
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.batches import LabelTable
 from brainspade_cli.training.checkpoints import newest_checkpoint
-from brainspade_cli.training.loop import Batch, Stage, Update
+from brainspade_cli.training.loop import Batch, Plan, Stage, Update
 from brainspade_cli.training.map_batches import draw_maps, load_maps, reconstructions, shown_maps
 from brainspade_cli.training.rates import trapezoid
 from brainspade_cli.training.run import Run
@@ -28,25 +33,36 @@ from brainspade_cli.training.run import Run
 NAME = "decoder"
 
 
-def train_decoder(run: Run, network: LabelAutoencoder, table: LabelTable) -> LabelAutoencoder:
+def train_decoder(
+    run: Run, network: LabelAutoencoder, table: LabelTable, statistics: LatentStatistics
+) -> LabelAutoencoder:
     """Train, or finish training, the decoder of a trained autoencoder, and return the whole in evaluation mode.
 
-    Latents are drawn as in the autoencoder's own training, from posteriors that are now fixed. The losses are its L1
-    and cross-entropy, with the preset's weights. A finished decoder is returned as it is, whatever scans there are now;
-    one that belongs to another autoencoder is refused by its checkpoint.
+    Each latent is the mean of its posterior with noise of a deviation between 0 and the preset's `decoder_noise`, in
+    units of the channel's own (`statistics`). The losses are L1 and cross-entropy; where pixels cannot be told the
+    first keeps maps sharp, for it asks for the median and the second for the mean. A finished decoder is returned as it
+    is, whatever scans there are now; one that belongs to another autoencoder is refused by its checkpoint.
     """
     settings = run.preset.labels
+    spread = settings.decoder_noise * torch.tensor(statistics.std, device=run.machine.device)[:, None, None]
     shown = shown_maps(run, table, NAME)
     decoder = network.decoding_layers()
 
     def loss(batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         maps = batch["maps"]
         with torch.no_grad():
-            mean, log_variance = network.encode(maps)
-        logits = network.decode(mean + torch.exp(0.5 * log_variance) * batch["noise"])
+            mean, _ = network.encode(maps)
+        logits = network.decode(mean + batch["deviation"][:, None, None, None] * spread * batch["noise"])
         l1, cross_entropy = losses.map_l1(logits, maps), F.cross_entropy(logits.float(), maps)
-        total = settings.reconstruction_weight * l1 + settings.cross_entropy_weight * cross_entropy
+        total = settings.decoder_l1_weight * l1 + settings.cross_entropy_weight * cross_entropy
         return total, {"l1": l1, "cross_entropy": cross_entropy}
+
+    def draw(generator: torch.Generator) -> Plan:
+        plan = draw_maps(run, table, generator)
+        return {**plan, "deviation": torch.rand(len(plan["rows"]), generator=generator)}
+
+    def load(plan: Plan) -> Batch:
+        return {**load_maps(run, table, plan), "deviation": plan["deviation"].to(run.machine.device)}
 
     def picture(networks: Mapping[str, nn.Module]) -> Image:
         return reconstructions(run, network, shown)
@@ -59,8 +75,8 @@ def train_decoder(run: Run, network: LabelAutoencoder, table: LabelTable) -> Lab
             steps=steps,
             modules={NAME: decoder},
             updates=(Update(NAME, (NAME,), rate, loss),),
-            draw=lambda generator: draw_maps(run, table, generator),
-            load=lambda plan: load_maps(run, table, plan),
+            draw=draw,
+            load=load,
             settings=_settings(run, table),
             gradient_clip=settings.gradient_clip,
             picture=picture,

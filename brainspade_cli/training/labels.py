@@ -61,7 +61,7 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
     perceptual = finished["settings"].get("perceptual")
     trained = {AUTOENCODER: {"steps": finished["step"]} | ({"perceptual": perceptual} if perceptual else {})}
     if with_decoder:
-        autoencoder = train_decoder(run, autoencoder, everything)
+        autoencoder = train_decoder(run, autoencoder, everything, statistics)
         trained[DECODER] = {"steps": preset.labels.decoder_steps}
     run.update_bundle(
         {
