@@ -41,7 +41,7 @@ def sample(
     revision: Revision = None,
     seed: Seed = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler. Default: the sampler's own.")] = None,
-    sampler: Annotated[str, typer.Option(envvar="BRAINSPADE_SAMPLER", metavar="dpm++|unipc|ddim|ancestral")] = "dpm++",
+    sampler: Annotated[str, typer.Option(envvar="BRAINSPADE_SAMPLER", metavar="unipc|dpm++|ddim|ancestral")] = "unipc",
     guidance: Annotated[float, typer.Option(min=0, help="Classifier-free guidance; above 1 costs twice.")] = 1.0,
     file_format: Annotated[str, typer.Option("--format", metavar="nifti|png")] = "nifti",
     labels: Annotated[Path | None, typer.Option(help="Paint these labels instead of drawing new ones.")] = None,

@@ -24,6 +24,11 @@ from brainspade_cli.networks.configs import ScheduleConfig
 # diffusers' words for what a network may predict.
 PREDICTION_TYPES = {"noise": "epsilon", "velocity": "v_prediction"}
 
+# How the steps between visited timesteps, in log signal to noise, grow towards the noise: the power of evenly spaced
+# numbers that they follow. With 1, all alike, six steps of UniPC draw a narrow distribution a fifth too narrow; with
+# this a seventh, as eight of DPM-Solver++ do either way.
+STEP_GROWTH = 1.15
+
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -74,15 +79,15 @@ class Sampler:
 def samplers() -> dict[str, Sampler]:
     """List the samplers by name; the first is the default.
 
-    "dpm++": DPM-Solver++ of order 2 (Lu 2022). "ddim": DDIM without added noise (Song 2021). "unipc": UniPC of order 2
-    (Zhao 2023). "ancestral": the chain of DDPM (Ho 2020), which draws noise at every step.
+    "unipc": UniPC of order 2 (Zhao 2023). "dpm++": DPM-Solver++ of order 2 (Lu 2022). "ddim": DDIM without added noise
+    (Song 2021). "ancestral": the chain of DDPM (Ho 2020), which draws noise at every step.
     """
     solver = {"solver_order": 2, "final_sigmas_type": "zero", "timestep_spacing": "trailing"}
     unclipped = {"clip_sample": False, "timestep_spacing": "trailing"}
     rows = (
+        Sampler("unipc", 6, False, UniPCMultistepScheduler, solver),
         Sampler("dpm++", 8, False, DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", **solver}),
         Sampler("ddim", 80, False, DDIMScheduler, {"set_alpha_to_one": True, **unclipped}),
-        Sampler("unipc", 12, False, UniPCMultistepScheduler, solver),
         Sampler("ancestral", 1000, True, DDPMScheduler, {"variance_type": "fixed_small", **unclipped}),
     )
     return {row.name: row for row in rows}
@@ -97,17 +102,18 @@ def sampler_named(name: str) -> Sampler:
 
 
 def visited_timesteps(schedule: NoiseSchedule, count: int) -> list[int]:
-    """Choose `count` different timesteps of a schedule, rising, from 0 to its last: even steps of log signal to noise.
+    """Choose `count` different timesteps of a schedule, rising, from 0 to its last.
 
-    A step of DPM-Solver is then as long as any other in the variable that it integrates over (Lu 2022, section 3).
-    Where these steps are finer than timesteps, each takes the next that is free. A single step starts at the noisiest.
+    In log signal to noise, the variable that DPM-Solver and UniPC integrate over (Lu 2022, section 3), steps are nearly
+    even and grow a little towards the noise. Where they are finer than timesteps, each takes the next that is free. A
+    single step starts at the noisiest.
     """
     total = schedule.steps
     if count == 1:
         return [total - 1]
     signal = schedule.alphas_cumprod
     ratios = (signal / (1 - signal)).log()
-    wanted = torch.linspace(float(ratios[0]), float(ratios[-1]), count, dtype=ratios.dtype)
+    wanted = ratios[0] + (ratios[-1] - ratios[0]) * torch.linspace(0, 1, count, dtype=ratios.dtype) ** STEP_GROWTH
     nearest = (ratios[None, :] - wanted[:, None]).abs().argmin(dim=1).tolist()
     chosen: list[int] = []
     for step, timestep in enumerate(nearest):

@@ -28,7 +28,7 @@ class PairPlan:
     seed: int = 0
     tumour: bool = False
     tumour_fraction: float = 1.0
-    sampler: str = "dpm++"
+    sampler: str = "unipc"
     steps: int | None = None
     guidance: float = 1.0
 

@@ -114,7 +114,7 @@ def train_denoiser(
                 lambda x, t: model(x, t, shown, None),
                 noise,
                 schedule=schedule,
-                sampler="dpm++",
+                sampler="unipc",
                 generators=generators,
                 limit=statistics.limit,
             )

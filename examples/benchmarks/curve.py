@@ -52,7 +52,8 @@ class Drawn:
 def draw(bundle: Bundle, compute: Compute, plan: PairPlan, count: int, cache: Path, reporter: Reporter) -> Drawn:
     """The first `count` labels of a plan, each at its first attempt; kept in `cache`, for 1000 steps take long."""
     name = f"{plan.population}-{plan.sampler}-{plan.steps}-{plan.seed}-{count}-{compute.precision}"
-    path = cache / f"{name}-{bundle.hashes()[f'denoiser_{plan.population}.safetensors'][:12]}.npz"
+    networks = "-".join(bundle.hashes()[f"{part}.safetensors"][:12] for part in _parts(plan))
+    path = cache / f"{name}-{networks}.npz"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         source = GeneratedLabels(bundle, plan, compute)
@@ -71,6 +72,11 @@ def draw(bundle: Bundle, compute: Compute, plan: PairPlan, count: int, cache: Pa
             )
     with np.load(path, allow_pickle=False) as kept:
         return Drawn(kept["labels"], tuple(kept["heights"].tolist()), float(kept["failed"]))
+
+
+def _parts(plan: PairPlan) -> tuple[str, str]:
+    """The parts of a bundle that a label depends on."""
+    return f"denoiser_{plan.population}", "label_autoencoder"
 
 
 def _first_attempts(source: GeneratedLabels, number: int) -> list[LabelDraw]:

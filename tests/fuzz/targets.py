@@ -250,7 +250,7 @@ def _drawn_labels(material: Material, folder: Path, rng: Rng) -> Case:
     replace(bundle / "config.json", json.dumps(content).encode())
     plan = PairPlan(
         tumour=bool(rng.random() < 0.5),
-        sampler=mutations.pick(rng, ("dpm++", "dpm++", "ddim", "unipc", "ancestral")),
+        sampler=mutations.pick(rng, ("unipc", "unipc", "ddim", "dpm++", "ancestral")),
         steps=mutations.pick(rng, (1, 2, 8)),
         guidance=mutations.pick(rng, (1.0, 1.0, 3.0)),
     )
