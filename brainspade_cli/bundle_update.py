@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from brainspade_cli.anatomy import NAMES
@@ -21,6 +23,8 @@ from brainspade_cli.presets import preset
 from brainspade_cli.tensors import save_tensors
 from brainspade_cli.weights import Bundle, read_config
 
+# The layers of the label autoencoder that latents do not depend on.
+_DECODING = ("vae.post_quant_conv.", "vae.decoder.")
 # safetensors makes files that their owner alone can read.
 READABLE = 0o644
 # Weights that are worth nothing beside other weights of the network that they were trained with; codes of training
@@ -49,7 +53,8 @@ def create_or_update_bundle(
     tensors are stored in half precision where that costs them nothing but rounding.
 
     A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder or
-    encoder weights arrive, those that do not arrive with them leave the bundle. Codes of training slices leave with a
+    encoder weights arrive, those that do not arrive with them leave the bundle. (An autoencoder whose decoder alone is
+    another has the same latent space.) Codes of training slices leave with a
     change of any network, and when training people join, unless they arrive in the same update. The tensor files are on
     disk before config.json, so an interruption leaves files that config.json does not vouch for, never a bundle that
     looks right and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a
@@ -71,6 +76,7 @@ def create_or_update_bundle(
             defaults = {entry.name: getattr(sizes, entry.name) for entry in fields(NetworkConfigs)}
             data["networks"] = {**defaults, **data.get("networks", {})}
         hashes: dict[str, str] = dict(data.get("sha256", {}))
+        same_latents = False
         # The files take their names when all of them, and the configuration, have been found good.
         with ExitStack() as files:
             for name, tensors in networks.items():
@@ -78,10 +84,15 @@ def create_or_update_bundle(
                     raise WeightsError(f"A bundle has no part '{name}'; its parts are {', '.join(MADE_BY)}.")
                 path = folder / f"{name}.safetensors"
                 temporary = files.enter_context(replacing(path))
-                save_tensors(_stored(tensors, half, path), temporary, {"format": "pt"})
+                stored = _stored(tensors, half, path)
+                if name == "label_autoencoder" and path.name in hashes:
+                    same_latents = _same_latents(path, stored)
+                save_tensors(stored, temporary, {"format": "pt"})
                 temporary.chmod(READABLE)
                 hashes[path.name] = sha256(temporary)
             for name in _outdated(data.get("sha256", {}), hashes, networks):
+                if same_latents and name.startswith("denoiser_"):
+                    continue
                 del hashes[f"{name}.safetensors"]
                 if name not in config_updates.get("stages", {}):
                     data.get("stages", {}).pop(name, None)
@@ -105,6 +116,16 @@ def _outdated(old: Mapping[str, str], new: Mapping[str, str], arrived: Mapping[s
         if name not in arrived and f"{name}.safetensors" in new
     )
     return list(dict.fromkeys(bound))
+
+
+def _same_latents(path: Path, new: Mapping[str, Tensor]) -> bool:
+    """Whether the label autoencoder in `path`, if it can be read, encodes as the one with the tensors `new` does."""
+    try:
+        old = load_file(path)
+    except (OSError, SafetensorError):
+        return False
+    encoding = {key for key in {*old, *new} if not key.startswith(_DECODING)}
+    return all(key in old and key in new and torch.equal(old[key], new[key]) for key in encoding)
 
 
 def _stored(tensors: Mapping[str, Tensor], half: bool, path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 The update rules are the schedulers of diffusers. Which timesteps are visited is decided here, for few steps are only as
 good as their places: eight that are even in time leave seven pixels of a hundred unlike what a hundred steps draw from
-the same noise, eight that are even in the logarithm of signal to noise leave three.
+the same noise, eight that are nearly even in the logarithm of signal to noise leave three.
 """
 
 from __future__ import annotations

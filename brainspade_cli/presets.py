@@ -29,7 +29,7 @@ class LabelTrainingConfig:
     the share of tumour slices' copies whose tumour is put into another person's brain first. `pooled_weight` weighs how
     well latents that are averaged over 2 x 2 and over 4 x 4 positions decode to the averaged maps; `decoder_steps` of
     the decoder alone give it back what that takes from single pixels, on latents with noise of up to `decoder_noise`
-    deviations, such as a sampler leaves in them.
+    deviations, such as a sampler leaves in them; there `decoder_l1_weight` stands for `reconstruction_weight`.
     """
 
     autoencoder_steps: int = 1500

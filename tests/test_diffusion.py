@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from brainspade_cli.cli_sample import sample
 from brainspade_cli.diffusion import (
     STEP_GROWTH,
     NoiseSchedule,
@@ -18,6 +21,7 @@ from brainspade_cli.diffusion import (
 )
 from brainspade_cli.errors import InputError
 from brainspade_cli.networks.configs import PREDICTIONS, ScheduleConfig
+from brainspade_cli.sampling.plan import PairPlan
 
 SCHEDULE = NoiseSchedule(ScheduleConfig())
 
@@ -97,9 +101,15 @@ def distance_to_many_steps(name: str, counts: list[int]) -> list[float]:
 
 
 def test_halving_the_step_shrinks_the_error_as_the_orders_say():
-    for name, factor in (("ddim", 1.7), ("dpm++", 3.0)):
+    for name, factor in (("ddim", 1.7), ("dpm++", 3.0), ("unipc", 3.0)):
         errors = distance_to_many_steps(name, [15, 30, 60])
         assert errors[0] > factor * errors[1] > factor**2 * errors[2], (name, errors)
+
+
+def test_labels_are_drawn_by_the_first_sampler_unless_another_is_named():
+    first = next(iter(samplers()))
+    assert PairPlan().sampler == first
+    assert inspect.signature(sample).parameters["sampler"].default == first
 
 
 def test_the_default_sampler_needs_far_fewer_steps_than_ddim():

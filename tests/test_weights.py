@@ -192,6 +192,22 @@ def test_other_autoencoder_weights_take_the_old_denoisers_out(folder: Path, part
         bundle.network("denoiser_healthy")
 
 
+def test_an_autoencoder_with_another_decoder_keeps_the_denoisers(folder: Path, parts) -> None:
+    other = {
+        key: value + 1 if key.startswith(("vae.decoder.", "vae.post_quant_conv.")) else value
+        for key, value in parts["label_autoencoder"].items()
+    }
+    bundle = create_or_update_bundle(folder, config_updates={}, networks={"label_autoencoder": other})
+    assert bundle.has("denoiser_healthy")
+    assert bundle.config.stages["denoiser_healthy"] == {"steps": 4}
+    # What is there cannot be compared: nobody knows which latents the denoisers know.
+    (folder / "label_autoencoder.safetensors").write_bytes(b"damaged")
+    again = create_or_update_bundle(
+        folder, config_updates={}, networks={"label_autoencoder": parts["label_autoencoder"]}
+    )
+    assert not again.has("denoiser_healthy")
+
+
 def test_other_encoder_weights_take_the_old_style_bank_out(folder: Path, parts) -> None:
     other = {key: value + 1 for key, value in parts["style_encoder"].items()}
     bundle = create_or_update_bundle(

@@ -79,6 +79,10 @@ class GeneratedLabels:
         self.table = bundle.conditions(plan.population)
         statistics = bundle.latent()
         self.limit = statistics.limit
+        if compute.device.type == "cuda":
+            # UniPC solves a small system a step. torch loads what it takes at the first one, and lanes that come to it
+            # together would each begin to.
+            torch.linalg.solve(torch.eye(2, device=compute.device), torch.ones(2, device=compute.device))
         self.mean = torch.tensor(statistics.mean, device=compute.device).view(1, -1, 1, 1)
         self.std = torch.tensor(statistics.std, device=compute.device).view(1, -1, 1, 1)
         self.schedule = NoiseSchedule(bundle.config.networks.schedule)

@@ -1,8 +1,8 @@
 """The stage that trains the label autoencoder's decoder further, alone, on latents as samplers leave them.
 
 Denoisers learn the means of posteriors, so that means are what a sampler draws, while the autoencoder's own training
-decodes draws of the posterior: given means, such a decoder took a twentieth of grey matter for white. And what a
-sampler draws is a little off: a decoder that knows this does not take each slip for a piece of tissue.
+decodes draws of the posterior: of means such a decoder makes too little grey matter and brainstem. And what a sampler
+draws is a little off: a decoder that knows this does not take each slip for a piece of tissue.
 
 Latents whose averages are to mean something (`pooled_weight`) are smooth, which denoisers like, and their decoder has
 had to serve averages too. What it gave up of the folds it learns here. The encoder and so the latents stay as they are,
@@ -90,7 +90,11 @@ def _settings(run: Run, table: LabelTable) -> dict[str, Any]:
     """What a checkpoint must agree with to be resumed; a finished decoder agrees with any scans."""
     autoencoder = newest_checkpoint(run.folder(AUTOENCODER))
     assert autoencoder is not None, "a decoder is trained after its autoencoder"
-    settings = {"autoencoder": autoencoder[1]["sha256"], **run.origin(table.records)}
+    settings = {
+        "autoencoder": autoencoder[1]["sha256"],
+        "noise": run.preset.labels.decoder_noise,
+        **run.origin(table.records),
+    }
     found = newest_checkpoint(run.folder(NAME))
     if found is not None and found[1]["step"] >= run.preset.labels.decoder_steps:
         settings["scans"] = found[1]["settings"]["scans"]

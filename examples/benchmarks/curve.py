@@ -16,6 +16,7 @@ from brainspade_cli.files import replacing
 from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw
 from brainspade_cli.sampling.lanes import Lanes
 from brainspade_cli.sampling.plan import BLOCK, PairPlan
+from brainspade_cli.sampling.run import PAIRS_VERSION
 from brainspade_cli.weights import Bundle
 
 COUNTS = (2, 3, 4, 5, 6, 8, 10, 15, 20, 40, 80)
@@ -52,8 +53,9 @@ class Drawn:
 def draw(bundle: Bundle, compute: Compute, plan: PairPlan, count: int, cache: Path, reporter: Reporter) -> Drawn:
     """The first `count` labels of a plan, each at its first attempt; kept in `cache`, for 1000 steps take long."""
     name = f"{plan.population}-{plan.sampler}-{plan.steps}-{plan.seed}-{count}-{compute.precision}"
-    networks = "-".join(bundle.hashes()[f"{part}.safetensors"][:12] for part in _parts(plan))
-    path = cache / f"{name}-{networks}.npz"
+    parts = (f"denoiser_{plan.population}", "label_autoencoder")
+    networks = "-".join(bundle.hashes()[f"{part}.safetensors"][:12] for part in parts)
+    path = cache / f"{name}-{networks}-{PAIRS_VERSION}.npz"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         source = GeneratedLabels(bundle, plan, compute)
@@ -72,11 +74,6 @@ def draw(bundle: Bundle, compute: Compute, plan: PairPlan, count: int, cache: Pa
             )
     with np.load(path, allow_pickle=False) as kept:
         return Drawn(kept["labels"], tuple(kept["heights"].tolist()), float(kept["failed"]))
-
-
-def _parts(plan: PairPlan) -> tuple[str, str]:
-    """The parts of a bundle that a label depends on."""
-    return f"denoiser_{plan.population}", "label_autoencoder"
 
 
 def _first_attempts(source: GeneratedLabels, number: int) -> list[LabelDraw]:

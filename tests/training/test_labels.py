@@ -16,10 +16,9 @@ from torch import nn
 
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
-from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import ScanRecord, open_slice_set
-from brainspade_cli.training import atlas, autoencoder, labels, map_batches
+from brainspade_cli.training import atlas, labels, map_batches
 from brainspade_cli.training.batches import label_table
 from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.deform import warp_maps
@@ -235,51 +234,6 @@ def test_averaged_latents_count_where_they_have_a_weight(slice_folder: Path, tmp
     run(slice_folder, tmp_path, replace(QUICK, labels=settings), "healthy")
     header = (tmp_path / "training" / "autoencoder" / "losses.csv").read_text().splitlines()[0].split(",")
     assert ("pooled" in header) is (weight > 0)
-
-
-def test_a_decoder_is_trained_further_and_its_latents_stay(trained: Path, slice_folder: Path, tmp_path: Path) -> None:
-    longer = replace(QUICK, labels=replace(QUICK.labels, decoder_steps=2))
-    run(slice_folder, tmp_path / "bundle", longer, "healthy")
-    plain, further = open_bundle(str(trained)), open_bundle(str(tmp_path / "bundle"))
-    assert further.config.stages["decoder"] == {"steps": 2}
-    before = plain.network("label_autoencoder").state_dict()
-    after = further.network("label_autoencoder").state_dict()
-    changed = {key.split(".")[1] for key in before if not torch.equal(before[key], after[key])}
-    assert changed == {"decoder", "post_quant_conv"}
-    assert further.config.latent == plain.config.latent
-    # Finished, it is kept, and denoisers go on.
-    run(slice_folder, tmp_path / "bundle", longer, "healthy", steps=3, resume=True)
-    again = open_bundle(str(tmp_path / "bundle")).config
-    assert again.sha256["label_autoencoder.safetensors"] == further.config.sha256["label_autoencoder.safetensors"]
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.5])
-def test_a_decoder_learns_from_means_with_some_noise(
-    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: float
-) -> None:
-    means: list[torch.Tensor] = []
-    off: list[torch.Tensor] = []
-
-    class Watched(LabelAutoencoder):
-        def encode(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            mean, log_variance = super().encode(maps)
-            means.append(mean)
-            # A wide posterior: draws of it would lie far from the mean.
-            return mean, torch.full_like(log_variance, 4.0)
-
-        def decode(self, latents: torch.Tensor) -> torch.Tensor:
-            if torch.is_grad_enabled():
-                off.append(latents.detach() - means[-1])
-            return super().decode(latents)
-
-    settings = replace(QUICK.labels, autoencoder_batch=8, decoder_steps=6, decoder_noise=noise, adversarial_weight=0.0)
-    monkeypatch.setattr(autoencoder, "LabelAutoencoder", Watched)
-    run(slice_folder, tmp_path, replace(QUICK, labels=settings), "healthy")
-    units = torch.cat(off[-6:]) / torch.tensor(open_bundle(str(tmp_path)).latent().std)[:, None, None]
-    deviations = units.flatten(1).std(dim=1)
-    assert float(deviations.max()) <= noise * 1.05
-    if noise:
-        assert float(deviations.min()) < noise / 3 < 2 * noise / 3 < float(deviations.max())
 
 
 def test_the_bundle_carries_each_denoisers_own_atlas(
