@@ -46,7 +46,17 @@ def changed_layers(before: Bundle, after: Bundle) -> set[str]:
 
 @pytest.fixture(scope="module")
 def plain(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return run(slice_folder, tmp_path_factory.mktemp("decoder") / "plain", QUICK, "both")
+    return run(slice_folder, tmp_path_factory.mktemp("decoder") / "plain", QUICK)
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train_starter_decoder", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_a_decoder_is_trained_further_and_its_latents_stay(plain: Bundle, slice_folder: Path, tmp_path: Path) -> None:
@@ -55,22 +65,24 @@ def test_a_decoder_is_trained_further_and_its_latents_stay(plain: Bundle, slice_
     assert changed_layers(plain, trained) == {"decoder", "post_quant_conv"}
     assert trained.config.latent == plain.config.latent
     # Finished, it is kept, and denoisers go on.
-    longer = replace(further(), labels=replace(further().labels, denoiser_steps=2))
-    again = run(slice_folder, tmp_path, longer, resume=True).config
-    assert again.sha256["label_autoencoder.safetensors"] == trained.config.sha256["label_autoencoder.safetensors"]
-
-
-def test_a_longer_training_of_the_decoder_costs_no_denoiser(slice_folder: Path, tmp_path: Path) -> None:
-    shorter = run(slice_folder, tmp_path, further(), "healthy").config.sha256
+    again = run(slice_folder, tmp_path, further(denoiser_steps=2), resume=True).config
+    kept = again.sha256["label_autoencoder.safetensors"]
+    assert kept == trained.config.sha256["label_autoencoder.safetensors"]
+    # Trained longer, it costs the bundle no denoiser.
     longer = run(slice_folder, tmp_path, further(decoder_steps=3), "tumour", resume=True)
-    assert longer.config.sha256["label_autoencoder.safetensors"] != shorter["label_autoencoder.safetensors"]
+    assert longer.config.sha256["label_autoencoder.safetensors"] != kept
     assert longer.has("denoiser_healthy")
     assert longer.has("denoiser_tumour")
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_a_decoder_learns_from_means_with_some_noise(
-    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: float
+    script: ModuleType,
+    plain: Bundle,
+    slice_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    noise: float,
 ) -> None:
     means: list[torch.Tensor] = []
     off: list[torch.Tensor] = []
@@ -89,8 +101,8 @@ def test_a_decoder_learns_from_means_with_some_noise(
 
     monkeypatch.setattr(autoencoder, "LabelAutoencoder", Watched)
     settings = further(autoencoder_batch=8, decoder_steps=6, decoder_noise=noise)
-    bundle = run(slice_folder, tmp_path, settings)
-    channels = torch.tensor(bundle.latent().std)
+    script.main(slice_folder, plain.folder, tmp_path, settings, device="cpu")
+    channels = torch.tensor(plain.latent().std)
     deviations = torch.cat(off[-6:]).std(dim=(2, 3)) / channels
     assert float(deviations.max()) <= noise * 1.05
     if noise:
@@ -99,27 +111,16 @@ def test_a_decoder_learns_from_means_with_some_noise(
         assert torch.allclose(deviations, deviations.mean(dim=1, keepdim=True), rtol=0.1)
 
 
-def test_its_l1_has_a_weight_of_its_own(slice_folder: Path, tmp_path: Path) -> None:
-    weights = {"decoder_l1_weight": 7.0, "reconstruction_weight": 3.0, "cross_entropy_weight": 2.0}
-    run(slice_folder, tmp_path / "with", further(**weights))
-    run(slice_folder, tmp_path / "without", further(**{**weights, "decoder_l1_weight": 0.0}))
+def test_its_l1_has_a_weight_of_its_own(script: ModuleType, plain: Bundle, slice_folder: Path, tmp_path: Path) -> None:
     losses = []
-    for name in ("with", "without"):
+    for name, weight in (("with", 7.0), ("without", 0.0)):
+        settings = further(decoder_l1_weight=weight, reconstruction_weight=3.0, cross_entropy_weight=2.0)
+        script.main(slice_folder, plain.folder, tmp_path / name, settings, device="cpu")
         with (tmp_path / name / "training" / "decoder" / "losses.csv").open() as file:
             losses.append([float(row["l1"]) for row in csv.DictReader(file)])
     # The first step sees the same network, the second what either weight has made of it.
     assert losses[0][0] == losses[1][0]
     assert losses[0][1] != losses[1][1]
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_starter_decoder", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_decoder_of_given_weights_is_trained_and_nothing_else(
