@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from brainspade_cli.anatomy import NAMES
 from brainspade_cli.bundle_config import CONFIG_FILE, FORMAT, MADE_BY, TRAINING_CODES, BundleConfig, NetworkConfigs
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import remove_partials, replacing, sha256, write_json
+from brainspade_cli.networks.configs import DECODING_LAYERS
 from brainspade_cli.presets import preset
 from brainspade_cli.tensors import save_tensors
 from brainspade_cli.weights import Bundle, read_config
 
-# The layers of the label autoencoder that latents do not depend on.
-_DECODING = ("vae.post_quant_conv.", "vae.decoder.")
 # safetensors makes files that their owner alone can read.
 READABLE = 0o644
+_DENOISERS = {"denoiser_healthy", "denoiser_tumour"}
 # Weights that are worth nothing beside other weights of the network that they were trained with; codes of training
 # slices beside other weights of any network, for these may have been trained on other people.
 _BOUND_TO = {
-    "label_autoencoder": ("denoiser_healthy", "denoiser_tumour", TRAINING_CODES),
+    "label_autoencoder": (*sorted(_DENOISERS), TRAINING_CODES),
     "denoiser_healthy": (TRAINING_CODES,),
     "denoiser_tumour": (TRAINING_CODES,),
     "style_encoder": ("spade_generator", "style_bank", TRAINING_CODES),
@@ -52,13 +51,13 @@ def create_or_update_bundle(
     old one. A new bundle needs `name` and `preset`; network sizes not given are the preset's. With `half`, floating
     tensors are stored in half precision where that costs them nothing but rounding.
 
-    A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder or
-    encoder weights arrive, those that do not arrive with them leave the bundle. (An autoencoder whose decoder alone is
-    another has the same latent space.) Codes of training slices leave with a
-    change of any network, and when training people join, unless they arrive in the same update. The tensor files are on
-    disk before config.json, so an interruption leaves files that config.json does not vouch for, never a bundle that
-    looks right and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a
-    configuration that `BundleConfig.from_json` refuses.
+    A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder
+    or encoder weights arrive, those that do not arrive with them leave the bundle. (An autoencoder whose decoder
+    alone is another has the same latent space.) Codes of training slices leave with a change of any network, and
+    when training people join, unless they arrive in the same update. The tensor files are on disk before
+    config.json, so an interruption leaves files that config.json does not vouch for, never a bundle that looks
+    right and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a configuration
+    that `BundleConfig.from_json` refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -76,7 +75,7 @@ def create_or_update_bundle(
             defaults = {entry.name: getattr(sizes, entry.name) for entry in fields(NetworkConfigs)}
             data["networks"] = {**defaults, **data.get("networks", {})}
         hashes: dict[str, str] = dict(data.get("sha256", {}))
-        same_latents = False
+        fitting = set(networks)
         # The files take their names when all of them, and the configuration, have been found good.
         with ExitStack() as files:
             for name, tensors in networks.items():
@@ -85,14 +84,13 @@ def create_or_update_bundle(
                 path = folder / f"{name}.safetensors"
                 temporary = files.enter_context(replacing(path))
                 stored = _stored(tensors, half, path)
-                if name == "label_autoencoder" and path.name in hashes:
-                    same_latents = _same_latents(path, stored)
+                if name == "label_autoencoder" and before is not None:
+                    unchanged = _same_latents(Bundle(folder, before, str(folder)), stored)
+                    fitting |= _DENOISERS if unchanged else set()
                 save_tensors(stored, temporary, {"format": "pt"})
                 temporary.chmod(READABLE)
                 hashes[path.name] = sha256(temporary)
-            for name in _outdated(data.get("sha256", {}), hashes, networks):
-                if same_latents and name.startswith("denoiser_"):
-                    continue
+            for name in _outdated(data.get("sha256", {}), hashes, fitting):
                 del hashes[f"{name}.safetensors"]
                 if name not in config_updates.get("stages", {}):
                     data.get("stages", {}).pop(name, None)
@@ -106,26 +104,35 @@ def create_or_update_bundle(
     return Bundle(folder.resolve(), config, str(folder.resolve()))
 
 
-def _outdated(old: Mapping[str, str], new: Mapping[str, str], arrived: Mapping[str, Any]) -> list[str]:
-    """Parts of the bundle whose counterpart has changed while they have not."""
+def copy_bundle(bundle: Bundle, folder: Path) -> None:
+    """Copy a bundle's own files, each whole, and nothing else of its folder; config.json comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (*bundle.config.sha256, CONFIG_FILE):
+        with replacing(folder / file) as temporary:
+            shutil.copyfile(bundle.folder / file, temporary)
+
+
+def _outdated(old: Mapping[str, str], new: Mapping[str, str], fitting: Set[str]) -> list[str]:
+    """Parts of the bundle whose counterpart has changed, but for those known to fit the new one."""
     bound = (
         name
         for counterpart, names in _BOUND_TO.items()
         if old.get(f"{counterpart}.safetensors") != new.get(f"{counterpart}.safetensors")
         for name in names
-        if name not in arrived and f"{name}.safetensors" in new
+        if name not in fitting and f"{name}.safetensors" in new
     )
     return list(dict.fromkeys(bound))
 
 
-def _same_latents(path: Path, new: Mapping[str, Tensor]) -> bool:
-    """Whether the label autoencoder in `path`, if it can be read, encodes as the one with the tensors `new` does."""
+def _same_latents(old: Bundle, new: Mapping[str, Tensor]) -> bool:
+    """Whether a bundle's label autoencoder, if it can be read, encodes as one with the stored tensors `new` does."""
     try:
-        old = load_file(path)
-    except (OSError, SafetensorError):
+        known = old.tensors("label_autoencoder")
+    except WeightsError:
         return False
-    encoding = {key for key in {*old, *new} if not key.startswith(_DECODING)}
-    return all(key in old and key in new and torch.equal(old[key], new[key]) for key in encoding)
+    decoding = tuple(f"vae.{layer}." for layer in DECODING_LAYERS)
+    encoding = {key for key in {*known, *new} if not key.startswith(decoding)}
+    return all(key in known and key in new and torch.equal(known[key], new[key].float()) for key in encoding)
 
 
 def _stored(tensors: Mapping[str, Tensor], half: bool, path: Path) -> dict[str, Tensor]:

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+# The layers of the library's autoencoder that decode; latents do not depend on them.
+DECODING_LAYERS = ("post_quant_conv", "decoder")
 # What a denoiser may put out.
 PREDICTIONS = ("noise", "velocity")
 # Ten times the steps of the paper's noise schedule.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainspade_cli.anatomy import CHANNELS
-from brainspade_cli.networks.configs import AutoencoderConfig
+from brainspade_cli.networks.configs import DECODING_LAYERS, AutoencoderConfig
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
@@ -57,7 +57,7 @@ class LabelAutoencoder(nn.Module):
 
     def decoding_layers(self) -> nn.Module:
         """The layers that `decode` runs, as one module."""
-        return nn.ModuleList([self.vae.post_quant_conv, self.vae.decoder])
+        return nn.ModuleList([self.vae.get_submodule(name) for name in DECODING_LAYERS])
 
     def decode_maps(self, latents: Tensor) -> Tensor:
         """PV maps (B, 8, H, W), float32 in 0..1, that sum to 1 over channels, for latents as in `decode`."""

@@ -6,14 +6,11 @@ The new bundle is then in WORK/decoder, without codes of training slices: `publi
 time; the same command goes on. It runs in one process.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
-from brainspade_cli.bundle_config import CONFIG_FILE
-from brainspade_cli.bundle_update import create_or_update_bundle
+from brainspade_cli.bundle_update import copy_bundle, create_or_update_bundle
 from brainspade_cli.console import Reporter
-from brainspade_cli.files import replacing
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.autoencoder import train_autoencoder
@@ -31,9 +28,7 @@ def main(slices: Path, weights: Path, out: Path, settings: Preset, device: str =
     assert start is not None, "the run starts from the weights"
     table = label_table_of_all(run.slice_set, run.preset.labels.tumour_fraction)
     autoencoder = train_decoder(run, train_autoencoder(run, table, None), table, start.latent())
-    for file in (*start.config.sha256, CONFIG_FILE):
-        with replacing(out / file) as temporary:
-            shutil.copyfile(start.folder / file, temporary)
+    copy_bundle(start, out)
     steps = start.config.stages.get(DECODER, {}).get("steps", 0) + run.preset.labels.decoder_steps
     create_or_update_bundle(
         out,

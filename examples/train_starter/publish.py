@@ -5,15 +5,12 @@ python examples/train_starter/publish.py WORK/weights weights/ WORK/slices
 With the slice set, the bundle gets codes of the training slices, so that datasets can be audited without it.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
 from brainspade_cli.auditing.weights_codes import add_training_codes
-from brainspade_cli.bundle_config import CONFIG_FILE
-from brainspade_cli.bundle_update import create_or_update_bundle
+from brainspade_cli.bundle_update import copy_bundle, create_or_update_bundle
 from brainspade_cli.console import Reporter
-from brainspade_cli.files import replacing
 
 NAME = "brainspade-starter"
 TERMS = (
@@ -27,10 +24,7 @@ def main(trained: Path, target: Path, slices: Path | None = None) -> None:
     if slices is not None:
         add_training_codes(trained, slices, Reporter())
     bundle = create_or_update_bundle(trained, config_updates={"name": NAME, "licence": TERMS}, networks={})
-    target.mkdir(parents=True, exist_ok=True)
-    for file in (*bundle.config.sha256, CONFIG_FILE):
-        with replacing(target / file) as temporary:
-            shutil.copyfile(trained / file, temporary)
+    copy_bundle(bundle, target)
 
 
 if __name__ == "__main__":
