@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,11 +11,11 @@ from numpy.typing import NDArray
 
 from brainspade_cli.errors import InputError, ScanError
 from brainspade_cli.geometry import BRAIN_CENTRE, GRID_SHAPE, grid_affine
+from brainspade_cli.preparing.ants_affine import find_affine
 from brainspade_cli.preparing.volumes import Volume, centre_of, sample_onto
 
 # Two aligned adult brains overlap with a Dice of 0.93 and more; below this the alignment went wrong.
 MIN_OVERLAP = 0.85
-WORKING_MM = 2.0
 
 
 def require_alignment() -> None:
@@ -63,20 +62,7 @@ class Template:
 
         `moving` is a stripped brain (zero outside). Raises ScanError, naming `path`, where the brains do not overlap.
         """
-        import ants
-
-        fixed = _ants_image(self.image.data, self.image.affine)
-        floating = _ants_image(moving, affine)
-        spacing = (WORKING_MM,) * 3
-        with tempfile.TemporaryDirectory() as folder:
-            result = ants.registration(
-                ants.resample_image(fixed, spacing),
-                ants.resample_image(floating, spacing),
-                type_of_transform="Affine",
-                outprefix=f"{folder}/",
-                random_seed=1,
-            )
-            transform = _world_matrix(ants.read_transform(result["fwdtransforms"][0]))
+        transform = find_affine(self.image, Volume(path, moving, affine))
         aligned = sample_onto(moving, affine, GRID_SHAPE, transform @ grid_affine()) > 0
         brain = self.on_grid > 0
         overlap = 2 * (aligned & brain).sum() / (aligned.sum() + brain.sum())
@@ -86,24 +72,3 @@ class Template:
                 "needed); check that it shows a whole brain, or give --no-register."
             )
         return transform
-
-
-def _ants_image(data: NDArray[np.float32], affine: NDArray[np.float64]) -> object:
-    """An ANTs image from RAS data; ANTs counts in LPS, where x and y point the other way."""
-    import ants
-
-    lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3, :]
-    spacing = np.linalg.norm(lps[:, :3], axis=0)
-    return ants.from_numpy(data, origin=lps[:, 3].tolist(), spacing=spacing.tolist(), direction=lps[:, :3] / spacing)
-
-
-def _world_matrix(transform: object) -> NDArray[np.float64]:
-    """ANTs affine (y = A (x - c) + c + t, LPS) as a 4 x 4 matrix in RAS mm."""
-    parameters = np.asarray(transform.parameters, dtype=np.float64)  # type: ignore[attr-defined]
-    centre = np.asarray(transform.fixed_parameters, dtype=np.float64)[:3]  # type: ignore[attr-defined]
-    linear = parameters[:9].reshape(3, 3)
-    matrix = np.eye(4)
-    matrix[:3, :3] = linear
-    matrix[:3, 3] = parameters[9:] + centre - linear @ centre
-    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return flip @ matrix @ flip

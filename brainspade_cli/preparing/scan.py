@@ -21,6 +21,7 @@ from brainspade_cli.geometry import (
     grid_affine,
     slice_position,
 )
+from brainspade_cli.preparing.channels import align_channel
 from brainspade_cli.preparing.partial_volumes import Maps, quantise
 from brainspade_cli.preparing.registration import Template, centring
 from brainspade_cli.preparing.scan_labels import label_maps, label_picture
@@ -57,7 +58,9 @@ def fingerprint(scan: ScanFiles, register: bool, prior: Path | None) -> str:
             hashes.append(("prior", sha256(prior)))
     except OSError as error:
         raise ScanError(f"{error.filename} cannot be read ({error.strerror}); check the path.") from error
-    key = json.dumps([FORMAT, scan.name, scan.dataset, scan.subject, scan.person, scan.split, register, hashes])
+    # Channels are aligned to each other where scans are; slices from before that was done are made again.
+    placing = "channels" if register and len(scan.images) > 1 else register
+    key = json.dumps([FORMAT, scan.name, scan.dataset, scan.subject, scan.person, scan.split, placing, hashes])
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -122,7 +125,14 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
     kept = np.flatnonzero(counts >= MIN_BRAIN_FRACTION * np.prod(SLICE_SHAPE))
     if len(kept) == 0:
         raise ScanError(f"{anchor.path} has no axial slice with {MIN_BRAIN_FRACTION:.0%} brain.")
-    _write_arrays(out / "scans" / scan.name, maps, images, inside, to_world, kept)
+    places = dict.fromkeys(images, to_world)
+    if register and reference is not None:
+        for modality, volume in images.items():
+            if volume is not reference:
+                shift, told = align_channel(reference, volume, brain)
+                places[modality] = shift @ to_world
+                notes.append(told)
+    _write_arrays(out / "scans" / scan.name, maps, images, inside, places, kept)
     lesion = maps[list(LESIONS)].sum(axis=0) >= 0.5 if maps is not None else np.zeros(GRID_SHAPE, bool)
     lesions = lesion.sum(axis=(0, 1))
     write_record(
@@ -173,7 +183,7 @@ def _write_arrays(
     maps: Maps | None,
     images: dict[str, Volume],
     inside: NDArray[np.bool_],
-    to_world: NDArray[np.float64],
+    places: dict[str, NDArray[np.float64]],
     kept: NDArray[np.int_],
 ) -> None:
     remove_scan(folder)
@@ -182,7 +192,7 @@ def _write_arrays(
         write_array(folder / "labels.npy", np.ascontiguousarray(quantise(maps[..., kept]).transpose(3, 0, 1, 2)))
     for modality, volume in images.items():
         # Cubic, so that the aligned image is as sharp as the scan; overshoot at the skull's edge is cut by the mask.
-        sampled = sample_onto(volume.data, volume.affine, GRID_SHAPE, to_world, order=3)
+        sampled = sample_onto(volume.data, volume.affine, GRID_SHAPE, places[modality], order=3)
         sampled = np.clip(sampled, volume.data.min(), volume.data.max())
         scored, _, _ = normalise(sampled, inside, BACKGROUND_VALUE)
         rows = np.ascontiguousarray(scored[..., kept].transpose(2, 0, 1).astype(np.float16))
