@@ -17,8 +17,6 @@ from brainspade_cli.preparing.volumes import Volume, centre_of, sample_onto
 MARGIN_MM = 6.0
 # Of the brain: with less to go by (a channel of a few slices) the headers are trusted.
 MIN_SEEN = 0.5
-# What a head moves within a session, in mm; a search that ends further away has gone astray.
-MAX_SHIFT_MM = 12.0
 BINS = 32
 
 
@@ -27,7 +25,7 @@ def align_channel(reference: Volume, channel: Volume, brain: NDArray[np.bool_]) 
 
     A rigid alignment by mutual information, started from the headers, inside `brain` ((X, Y, Z) in `reference`) less a
     margin. The identity, and a note that says so, where the channel shows too little of the brain, or where the
-    alignment moves it further than a head moves or makes the two agree less.
+    alignment makes the two agree less.
     """
     sampled = sample_onto(channel.data, channel.affine, _shape(reference), reference.affine, outside=np.nan)
     # Not beyond the field of view (NaN), and not where the channel was stripped.
@@ -40,8 +38,7 @@ def align_channel(reference: Volume, channel: Volume, brain: NDArray[np.bool_]) 
     values = reference.data[inside]
     centre = reference.affine @ np.append(centre_of(inside), 1.0)
     moved = float(np.linalg.norm(transform @ centre - centre))
-    better = mutual_information(values, aligned[inside]) > mutual_information(values, sampled[inside])
-    if moved > MAX_SHIFT_MM or not better:
+    if mutual_information(values, aligned[inside]) <= mutual_information(values, sampled[inside]):
         return np.eye(4), f"{channel.path.name} lies where its header says: no better place on {reference.path.name}."
     return transform, f"{channel.path.name} was moved by {moved:.1f} mm onto {reference.path.name}."
 
