@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +17,8 @@ from brainspade_cli.training import autoencoder
 from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.run import TrainingRequest
 from brainspade_cli.weights import Bundle, open_bundle
+from tests.example_scripts import example_script
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "train_starter" / "decoder.py"
 TINY = preset("tiny")
 QUICK = replace(
     TINY,
@@ -51,12 +50,7 @@ def plain(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundl
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_starter_decoder", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_script("train_starter/decoder.py")
 
 
 def test_a_decoder_is_trained_further_and_its_latents_stay(plain: Bundle, slice_folder: Path, tmp_path: Path) -> None:

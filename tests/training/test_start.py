@@ -18,6 +18,7 @@ from brainspade_cli.training.images import train_images
 from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.run import TrainingRequest
 from brainspade_cli.weights import open_bundle
+from tests.example_scripts import example_script
 
 TINY = preset("tiny")
 QUICK = replace(
@@ -133,6 +134,28 @@ def test_a_resumed_training_is_held_to_its_start(first: Path, slice_folder: Path
         run("labels", slice_folder, out, resume=True, steps=2)
     run("labels", slice_folder, out, resume=True, steps=2, start_from=str(first))
     assert open_bundle(str(out)).config.stages["denoiser-healthy"]["steps"] == 2
+
+
+def test_the_painter_of_given_weights_is_trained_and_nothing_else(
+    first: Path, slice_folder: Path, tmp_path: Path
+) -> None:
+    script, before = example_script("train_starter/painter.py"), open_bundle(first)
+    for _ in range(2):
+        # The second time it is finished, and comes out the same.
+        script.main(slice_folder, first, tmp_path, QUICK)
+        after = open_bundle(tmp_path)
+        assert after.config.stages == {**before.config.stages, "painter": {"steps": 2}}
+        assert after.config.people == before.config.people
+        old, new = before.config.sha256, after.config.sha256
+        changed = {name.removesuffix(".safetensors") for name in old if new[name] != old[name]}
+        assert set(new) == set(old)
+        assert changed == {"style_encoder", "spade_generator", "style_bank"}
+
+
+def test_a_painter_trained_further_has_rates_of_its_own() -> None:
+    further, starter = example_script("train_starter/painter.py").settings(), preset("starter")
+    assert further.images.generator_rate < starter.images.generator_rate
+    assert (further.generator, further.style_encoder) == (starter.generator, starter.style_encoder)
 
 
 def _with_people(bundle: Path, copy: Path, train: list[str], held_out: list[str] | None = None) -> Path:
