@@ -59,29 +59,20 @@ def open_nifti(path: Path) -> Any:
     if not kinds:
         raise NiftiError("is not a NIfTI file; give a .nii or .nii.gz file")
     kind, image = kinds[0]
-    try:
+    with _parsing():
         header = kind(head[: kind.sizeof_hdr])
         shape = tuple(map(int, header.get_data_shape()))
         voxel, offset = header.get_data_dtype().itemsize, header.get_data_offset()
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged header makes nibabel raise a dozen types, of no common family
-        raise NiftiError(f"is not a NIfTI file that can be read ({_line(error)})") from error
     if not shape or min(shape) < 1 or math.prod(shape[:3]) > MAX_VOXELS or math.prod(shape) > MAX_VALUES:
         raise NiftiError(f"claims the size {shape}, more than is read here; check its header")
     if not kind.sizeof_hdr <= offset <= MAX_OFFSET:
         raise NiftiError(f"claims that its voxels start at byte {offset}; check its header")
     if offset + math.prod(shape) * voxel > size * (DEFLATE if packed else 1):
         raise NiftiError("ends early: it is shorter than its header claims; copy or download it again")
-    try:
-        # An affine of NaN is for whoever needs one to refuse; here it would only make numpy warn.
-        with np.errstate(all="ignore"):
-            proxy = nib.arrayproxy.ArrayProxy(str(path), header, mmap=False)
-            return image(proxy, header.get_best_affine(), header)
-    except MemoryError:
-        raise
-    except Exception as error:  # as above
-        raise NiftiError(f"is not a NIfTI file that can be read ({_line(error)})") from error
+    # An affine of NaN is for whoever needs one to refuse; here it would only make numpy warn.
+    with _parsing(), np.errstate(all="ignore"):
+        proxy = nib.arrayproxy.ArrayProxy(str(path), header, mmap=False)
+        return image(proxy, header.get_best_affine(), header)
 
 
 def read_values(image: Any, dtype: DTypeLike = None) -> NDArray[Any]:
@@ -125,6 +116,17 @@ def _dtype(proxy: Any, dtype: DTypeLike) -> np.dtype[Any]:
     stored: np.dtype[Any] = proxy.dtype
     is_scaled = (proxy.slope, proxy.inter) != (1, 0) and stored.kind in "iuf"
     return np.dtype(np.float32) if is_scaled else stored
+
+
+@contextmanager
+def _parsing() -> Iterator[None]:
+    """Say of a damaged header, at which nibabel raises a dozen types of no common family, what nibabel says."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise NiftiError(f"is not a NIfTI file that can be read ({_line(error)})") from error
 
 
 @contextmanager
