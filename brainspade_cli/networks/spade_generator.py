@@ -86,7 +86,10 @@ class SpadeBlock(nn.Module):
 
 
 class SpadeGenerator(nn.Module):
-    """Paints PV maps in a style. One SPADE block a width, nearest x2 between them; the last is at full resolution.
+    """Paints PV maps in a style. One SPADE block a width, linear x2 between them; the last is at full resolution.
+
+    Where a tissue is wide, nothing at the finer levels hides the edges of coarse pixels: nearest-neighbour up-sampling,
+    the released code's, leaves squares and stripes there.
 
     The maps are brought to each level by area averaging, for they are fractions of tissue: averages of fractions are
     again fractions that sum to 1, which nearest-neighbour picks would not be.
@@ -124,6 +127,6 @@ class SpadeGenerator(nn.Module):
         for level, block in zip(reversed(range(self.halvings + 1)), self.blocks, strict=True):
             features = block(features, pyramid[level], style)
             if level > 0:
-                features = F.interpolate(features, scale_factor=2.0, mode="nearest")
+                features = F.interpolate(features, scale_factor=2.0, mode="bilinear")
         image: Tensor = self.out(F.leaky_relu(features, 0.2).to(self.out.weight.dtype))
         return image
