@@ -7,6 +7,7 @@ import tempfile
 import numpy as np
 from numpy.typing import NDArray
 
+from brainspade_cli.errors import ScanError
 from brainspade_cli.preparing.volumes import Volume
 
 # Twice the working resolution of most scans: as true as full resolution to 0.1 mm, in a quarter of the time.
@@ -17,21 +18,24 @@ RIGID_ITERATIONS = 60
 def find_affine(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
     """World-to-world transform (4 x 4) from mm of `fixed` to mm of `moving`: an affine, from nothing but the images.
 
-    Both are stripped brains, zero outside. The search starts where the centres of mass fall together.
+    Both are stripped brains, zero outside. The search starts where the centres of mass fall together. Raises ScanError,
+    naming `moving`, where ANTs fails.
     """
-    return _register(_coarse(_image(fixed)), _coarse(_image(moving)), type_of_transform="Affine")
+    images = _coarse(_image(fixed)), _coarse(_image(moving))
+    return _register(*images, moving, type_of_transform="Affine")
 
 
 def refine_rigid(fixed: Volume, moving: Volume, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The same (4 x 4) for two scans of one person: a turn and a shift, from where the headers place them.
 
     Only voxels of `fixed` that are `inside` (X, Y, Z) count, by mutual information, for contrasts differ; nothing is
-    smoothed, so that no edge outside of them has a say.
+    smoothed, so that no edge outside of them has a say. Raises ScanError, naming `moving`, where ANTs fails.
     """
     mask = Volume(fixed.path, inside.astype(np.float32), fixed.affine)
     return _register(
         _coarse(_image(fixed)),
         _image(moving),
+        moving,
         type_of_transform="Rigid",
         mask=_coarse(_image(mask), nearest=True),
         initial_transform="Identity",
@@ -41,11 +45,14 @@ def refine_rigid(fixed: Volume, moving: Volume, inside: NDArray[np.bool_]) -> ND
     )
 
 
-def _register(fixed: object, moving: object, **settings: object) -> NDArray[np.float64]:
+def _register(fixed: object, moving: object, scan: Volume, **settings: object) -> NDArray[np.float64]:
     import ants
 
     with tempfile.TemporaryDirectory() as folder:
-        result = ants.registration(fixed, moving, outprefix=f"{folder}/", random_seed=1, **settings)
+        try:
+            result = ants.registration(fixed, moving, outprefix=f"{folder}/", random_seed=1, **settings)
+        except RuntimeError as error:
+            raise ScanError(f"{scan.path} could not be aligned ({error}).") from error
         return world_matrix(ants.read_transform(result["fwdtransforms"][0]))
 
 

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainspade_cli.errors import ScanError
 from brainspade_cli.preparing.ants_affine import refine_rigid
-from brainspade_cli.preparing.volumes import Volume, centre_of, sample_onto
+from brainspade_cli.preparing.volumes import Volume, find_foreground, sample_onto
 
 # Off the brain's outline, which stripped channels share and which would hold them where they are.
 MARGIN_MM = 6.0
 # Of the brain: with less to go by (a channel of a few slices) the headers are trusted.
 MIN_SEEN = 0.5
+SMOOTHING_MM = 1.5
 BINS = 32
 
 
@@ -24,23 +26,43 @@ def align_channel(reference: Volume, channel: Volume, brain: NDArray[np.bool_]) 
     """World-to-world transform (4 x 4) from mm of `reference` to mm of `channel`, and a note on it.
 
     A rigid alignment by mutual information, started from the headers, inside `brain` ((X, Y, Z) in `reference`) less a
-    margin. The identity, and a note that says so, where the channel shows too little of the brain, or where the
-    alignment makes the two agree less.
+    margin. The identity, and a note that says so, where the channel shows too little of the brain, or where ANTs fails
+    or makes the two agree less. Raises ScanError for a channel that shows no brain.
     """
-    sampled = sample_onto(channel.data, channel.affine, _shape(reference), reference.affine, outside=np.nan)
-    # Not beyond the field of view (NaN), and not where the channel was stripped.
-    seen = sampled > channel.data.min()
-    inside = _middle(brain & seen, reference)
-    if inside.sum() < MIN_SEEN * _middle(brain, reference).sum():
+    shown = sample_onto(
+        find_foreground(channel).mask.astype(np.float32), channel.affine, _shape(reference), reference.affine
+    )
+    inside = _middle(brain & (shown > 0.5), reference)
+    if inside.sum() <= MIN_SEEN * _middle(brain, reference).sum():
         return np.eye(4), f"{channel.path.name} shows too little of the brain to be aligned to {reference.path.name}."
-    transform = refine_rigid(reference, channel, inside)
-    aligned = sample_onto(channel.data, channel.affine, _shape(reference), transform @ reference.affine)
-    values = reference.data[inside]
-    centre = reference.affine @ np.append(centre_of(inside), 1.0)
-    moved = float(np.linalg.norm(transform @ centre - centre))
-    if mutual_information(values, aligned[inside]) <= mutual_information(values, sampled[inside]):
+    try:
+        transform = refine_rigid(reference, channel, inside)
+    except ScanError as error:
+        return np.eye(4), f"{error} It lies where its header says."
+    before, after = (_agreement(reference, channel, inside, place) for place in (np.eye(4), transform))
+    if after <= before:
         return np.eye(4), f"{channel.path.name} lies where its header says: no better place on {reference.path.name}."
-    return transform, f"{channel.path.name} was moved by {moved:.1f} mm onto {reference.path.name}."
+    moved = _reach(transform, inside, reference)
+    return transform, f"{channel.path.name} was moved by up to {moved:.1f} mm onto {reference.path.name}."
+
+
+def _agreement(reference: Volume, channel: Volume, inside: NDArray[np.bool_], transform: NDArray[np.float64]) -> float:
+    """Mutual information inside, with the channel where `transform` puts it.
+
+    Of smoothed scans: interpolation takes noise off a scan that is moved by a part of a voxel, which would make any
+    move look like a gain.
+    """
+    smooth = ndimage.gaussian_filter(channel.data, SMOOTHING_MM / np.array(channel.spacing))
+    placed = sample_onto(smooth, channel.affine, _shape(reference), transform @ reference.affine)
+    return mutual_information(reference.data[inside], placed[inside])
+
+
+def _reach(transform: NDArray[np.float64], inside: NDArray[np.bool_], volume: Volume) -> float:
+    """The furthest that a corner of the box around `inside` is moved, in mm."""
+    box = ndimage.find_objects(inside.astype(np.uint8))[0]
+    corners = np.stack([*np.meshgrid(*((side.start, side.stop - 1) for side in box)), np.ones((2, 2, 2))])
+    points = volume.affine @ corners.reshape(4, -1)
+    return float(np.linalg.norm((transform @ points - points)[:3], axis=0).max())
 
 
 def mutual_information(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
@@ -57,7 +79,12 @@ def _ranked(values: NDArray[np.float32]) -> NDArray[np.int_]:
 
 
 def _middle(mask: NDArray[np.bool_], volume: Volume) -> NDArray[np.bool_]:
-    return ndimage.distance_transform_edt(mask, sampling=volume.spacing) > MARGIN_MM
+    """A mask less its outer `MARGIN_MM`; distances are measured in the mask's box alone, for they take much memory."""
+    middle = np.zeros_like(mask)
+    for box in ndimage.find_objects(mask.astype(np.uint8)):
+        distance = ndimage.distance_transform_edt(np.pad(mask[box], 1), sampling=volume.spacing)
+        middle[box] = distance[1:-1, 1:-1, 1:-1] > MARGIN_MM
+    return middle
 
 
 def _shape(volume: Volume) -> tuple[int, int, int]:

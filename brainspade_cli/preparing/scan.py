@@ -38,6 +38,9 @@ from brainspade_cli.preparing.volumes import (
 from brainspade_cli.reading import read_json, require_plain
 from brainspade_cli.slices import BACKGROUND_VALUE, FORMAT, ScanRecord, remove_scan, write_array, write_record
 
+# How channels are aligned to each other: when it changes, slices of scans with several are made again.
+CHANNELS_VERSION = 1
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -58,10 +61,10 @@ def fingerprint(scan: ScanFiles, register: bool, prior: Path | None) -> str:
             hashes.append(("prior", sha256(prior)))
     except OSError as error:
         raise ScanError(f"{error.filename} cannot be read ({error.strerror}); check the path.") from error
-    # Channels are aligned to each other where scans are; slices from before that was done are made again.
-    placing = "channels" if register and len(scan.images) > 1 else register
-    key = json.dumps([FORMAT, scan.name, scan.dataset, scan.subject, scan.person, scan.split, placing, hashes])
-    return hashlib.sha256(key.encode()).hexdigest()
+    key = [FORMAT, scan.name, scan.dataset, scan.subject, scan.person, scan.split, register, hashes]
+    if register and len(scan.images) > 1:
+        key.append(CHANNELS_VERSION)
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
 
 def prepare_scan(scan: ScanFiles, out: Path, register: bool, prior: Path | None) -> Outcome:
@@ -97,7 +100,7 @@ def _recorded(record: Path) -> str | None:
 def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mark: str) -> Outcome:
     notes: list[str] = []
     images = {modality: read_volume(path) for modality, path in scan.images.items()}
-    reference = images.get("t1") or next(iter(images.values()), None)
+    reference = _reference_of(images)
     if reference is not None:
         brain, note = _brain_of(reference)
         require_contrast(reference, brain)
@@ -154,6 +157,12 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
         ),
     )
     return Outcome(scan.name, "style only" if maps is None else "labelled", " ".join(notes))
+
+
+def _reference_of(images: dict[str, Volume]) -> Volume | None:
+    """The scan that others are aligned to: the T1, for tissues are found in it, else the one of the finest voxels."""
+    names = sorted(images, key=lambda name: (name != "t1", round(float(np.prod(images[name].spacing)), 3), name))
+    return images[names[0]] if names else None
 
 
 def _has_lesion(scan: ScanFiles, lesions: NDArray[np.int_]) -> bool:

@@ -35,9 +35,9 @@ def settings() -> Preset:
     return replace(starter, images=images)
 
 
-def main(slices: Path, weights: Path, out: Path, training: Preset) -> None:
+def main(slices: Path, weights: Path, out: Path, training: Preset, device: str = "auto") -> None:
     """Train the painter of `weights` for the steps of `training`; put it and all else of them into `out`."""
-    request = TrainingRequest(slices, out / "painter", training, resume=True, start_from=str(weights))
+    request = TrainingRequest(slices, out / "painter", training, resume=True, start_from=str(weights), device=device)
     train_images(request, "auto", Reporter())
     start, trained = open_bundle(weights), open_bundle(out / "painter")
     copy_bundle(start, out)

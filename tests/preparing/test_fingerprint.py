@@ -29,6 +29,17 @@ def test_a_fingerprint_tells_roles_datasets_files_and_priors_apart(tmp_path):
     assert fingerprint(replace(scan), False, None) == marks[0]
 
 
+def test_only_registered_scans_of_several_channels_depend_on_how_channels_are_aligned(tmp_path, monkeypatch):
+    (tmp_path / "a.nii").write_bytes(b"scan")
+    one = ScanFiles("s1", "set a", "p1", "train", {"t1": tmp_path / "a.nii"})
+    two = replace(one, images={**one.images, "flair": tmp_path / "a.nii"})
+    scans = [(one, True), (one, False), (two, False), (two, True)]
+    before = [fingerprint(scan, register, None) for scan, register in scans]
+    monkeypatch.setattr("brainspade_cli.preparing.scan.CHANNELS_VERSION", 0)
+    after = [fingerprint(scan, register, None) for scan, register in scans]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, True, True, False]
+
+
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(ScanError, match=r"gone\.nii cannot be read"):
         fingerprint(ScanFiles("s1", "a", "p1", "train", {"t1": tmp_path / "gone.nii"}), False, None)

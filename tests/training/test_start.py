@@ -142,7 +142,7 @@ def test_the_painter_of_given_weights_is_trained_and_nothing_else(
     script, before = example_script("train_starter/painter.py"), open_bundle(first)
     for _ in range(2):
         # The second time it is finished, and comes out the same.
-        script.main(slice_folder, first, tmp_path, QUICK)
+        script.main(slice_folder, first, tmp_path, QUICK, device="cpu")
         after = open_bundle(tmp_path)
         assert after.config.stages == {**before.config.stages, "painter": {"steps": 2}}
         assert after.config.people == before.config.people
@@ -150,12 +150,6 @@ def test_the_painter_of_given_weights_is_trained_and_nothing_else(
         changed = {name.removesuffix(".safetensors") for name in old if new[name] != old[name]}
         assert set(new) == set(old)
         assert changed == {"style_encoder", "spade_generator", "style_bank"}
-
-
-def test_a_painter_trained_further_has_rates_of_its_own() -> None:
-    further, starter = example_script("train_starter/painter.py").settings(), preset("starter")
-    assert further.images.generator_rate < starter.images.generator_rate
-    assert (further.generator, further.style_encoder) == (starter.generator, starter.style_encoder)
 
 
 def _with_people(bundle: Path, copy: Path, train: list[str], held_out: list[str] | None = None) -> Path:
