@@ -26,7 +26,7 @@ from brainspade_cli.peers import is_peer
 def prepare(
     scans: Annotated[Path, typer.Argument(help="A BIDS-like folder, or a TSV: subject, dataset, and a path per file.")],
     out: Annotated[Path, typer.Argument(help="Folder of the slice set to make or to complete.")],
-    register: Annotated[bool, typer.Option(help="Align to MNI152 with ANTs; without, centre the brains.")] = True,
+    register: Annotated[bool, typer.Option(help="Align scans with ANTs; without, centre the brains.")] = True,
     held_out: Annotated[
         list[str] | None, typer.Option(help="A person to keep out of every training; give it once per person.")
     ] = None,

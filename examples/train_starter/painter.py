@@ -1,4 +1,4 @@
-"""Train style encoder and painter of trained weights further, at lower rates, and leave every other network as it is.
+"""Train style encoder and painter of trained weights further, at a lower rate, and leave every other network as it is.
 
 python examples/train_starter/painter.py WORK/slices weights/ WORK/further
 
