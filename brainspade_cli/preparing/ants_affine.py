@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from brainspade_cli.errors import ScanError
 from brainspade_cli.preparing.volumes import Volume
 
-# Twice the working resolution of most scans: as true as full resolution to 0.1 mm, in a quarter of the time.
+# Half the resolution of most scans: channels come out within 0.15 mm of where they do at 1 mm, four times as fast.
 WORKING_MM = 2.0
 RIGID_ITERATIONS = 60
 

@@ -6,6 +6,8 @@ because slices of 5 mm were resampled from their edge instead of their middle: h
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -29,9 +31,8 @@ def align_channel(reference: Volume, channel: Volume, brain: NDArray[np.bool_]) 
     margin. The identity, and a note that says so, where the channel shows too little of the brain, or where ANTs fails
     or makes the two agree less. Raises ScanError for a channel that shows no brain.
     """
-    shown = sample_onto(
-        find_foreground(channel).mask.astype(np.float32), channel.affine, _shape(reference), reference.affine
-    )
+    foreground = replace(channel, data=find_foreground(channel).mask.astype(np.float32))
+    shown = _onto(reference, foreground, np.eye(4))
     inside = _middle(brain & (shown > 0.5), reference)
     if inside.sum() <= MIN_SEEN * _middle(brain, reference).sum():
         return np.eye(4), f"{channel.path.name} shows too little of the brain to be aligned to {reference.path.name}."
@@ -39,22 +40,22 @@ def align_channel(reference: Volume, channel: Volume, brain: NDArray[np.bool_]) 
         transform = refine_rigid(reference, channel, inside)
     except ScanError as error:
         return np.eye(4), f"{error} It lies where its header says."
-    before, after = (_agreement(reference, channel, inside, place) for place in (np.eye(4), transform))
+    # Smoothed: interpolation takes noise off a scan that is moved by a part of a voxel, and any move would look a gain.
+    smooth = replace(channel, data=ndimage.gaussian_filter(channel.data, SMOOTHING_MM / np.array(channel.spacing)))
+    before, after = (
+        mutual_information(reference.data[inside], _onto(reference, smooth, place)[inside])
+        for place in (np.eye(4), transform)
+    )
     if after <= before:
         return np.eye(4), f"{channel.path.name} lies where its header says: no better place on {reference.path.name}."
     moved = _reach(transform, inside, reference)
     return transform, f"{channel.path.name} was moved by up to {moved:.1f} mm onto {reference.path.name}."
 
 
-def _agreement(reference: Volume, channel: Volume, inside: NDArray[np.bool_], transform: NDArray[np.float64]) -> float:
-    """Mutual information inside, with the channel where `transform` puts it.
-
-    Of smoothed scans: interpolation takes noise off a scan that is moved by a part of a voxel, which would make any
-    move look like a gain.
-    """
-    smooth = ndimage.gaussian_filter(channel.data, SMOOTHING_MM / np.array(channel.spacing))
-    placed = sample_onto(smooth, channel.affine, _shape(reference), transform @ reference.affine)
-    return mutual_information(reference.data[inside], placed[inside])
+def _onto(reference: Volume, channel: Volume, transform: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The channel where `transform` puts it, at the voxels of the reference."""
+    x, y, z = reference.data.shape
+    return sample_onto(channel.data, channel.affine, (x, y, z), transform @ reference.affine)
 
 
 def _reach(transform: NDArray[np.float64], inside: NDArray[np.bool_], volume: Volume) -> float:
@@ -85,8 +86,3 @@ def _middle(mask: NDArray[np.bool_], volume: Volume) -> NDArray[np.bool_]:
         distance = ndimage.distance_transform_edt(np.pad(mask[box], 1), sampling=volume.spacing)
         middle[box] = distance[1:-1, 1:-1, 1:-1] > MARGIN_MM
     return middle
-
-
-def _shape(volume: Volume) -> tuple[int, int, int]:
-    x, y, z = volume.data.shape
-    return x, y, z

@@ -55,7 +55,7 @@ def test_one_label_pixel_changes_the_image_there(row, column):
 
 @torch.no_grad()
 def test_coarse_pixels_leave_no_edges_where_a_tissue_is_wide():
-    """Nearest-neighbour up-sampling steps half as much again from one coarse pixel to the next as within one."""
+    """Nearest-neighbour up-sampling steps a third more from one coarse pixel to the next than within one."""
     maps = torch.zeros(1, CHANNELS, 192, 256)
     maps[:, 2, :96] = maps[:, 1, 96:, :64] = maps[:, 3, 96:, 64:] = 1
     steps = []
