@@ -41,7 +41,7 @@ def train_images(request: TrainingRequest, perceptual: str, reporter: Reporter) 
     classifier = train_classifier(run, table) if guided or perceptual == "self" else None
     features = _perceptual(run, perceptual, classifier)
     encoder, generator = train_painter(run, table, classifier if guided else None, features, steps=count)
-    tensors, entries = make_style_bank(run, encoder, table)
+    tensors, entries = make_style_bank(run.machine, encoder, table)
     stages = {PAINTER: {"steps": count}}
     if classifier is not None:
         stages[CLASSIFIER] = {"steps": settings.classifier_steps}

@@ -8,7 +8,7 @@ from torch import Tensor
 from brainspade_cli.bundle_config import StyleBankEntry
 from brainspade_cli.networks.style_encoder import StyleEncoder
 from brainspade_cli.training.batches import ImageTable
-from brainspade_cli.training.run import Run
+from brainspade_cli.training.machine import Machine
 
 CODES = 64
 ENCODED_TOGETHER = 8
@@ -19,7 +19,7 @@ INTENSITY_STD = 100.0
 
 @torch.no_grad()
 def make_style_bank(
-    run: Run, encoder: StyleEncoder, table: ImageTable
+    machine: Machine, encoder: StyleEncoder, table: ImageTable
 ) -> tuple[dict[str, Tensor], dict[str, StyleBankEntry]]:
     """Means and log-variances (K, style_dim) of up to 64 training slices a modality, and their intensities.
 
@@ -30,8 +30,8 @@ def make_style_bank(
     for number, modality in enumerate(table.modalities):
         means, log_variances = [], []
         for rows in _spread(table, number).split(ENCODED_TOGETHER):
-            with run.machine.autocast():
-                mean, log_variance = encoder(table.read(rows).to(run.machine.device))
+            with machine.autocast():
+                mean, log_variance = encoder(table.read(rows).to(machine.device))
             means.append(mean.float().cpu())
             log_variances.append(log_variance.float().cpu())
         tensors[f"{modality}.mean"] = torch.cat(means)

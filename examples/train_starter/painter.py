@@ -1,34 +1,45 @@
-"""Train style encoder and painter of trained weights further, at a lower rate, and leave every other network as it is.
+"""Train style encoder and painter of trained weights further, and leave every other network as it is.
 
 python examples/train_starter/painter.py WORK/slices weights/ WORK/further
 
-The new bundle is then in WORK/further, without codes of training slices: `publish.py` puts them in. Stop it at any
-time; the same command goes on. It runs in one process.
+What comes out is the average, weight by weight, of where the training began and where it ended: it paints people whom
+it never saw more like their scans than either end does. The new bundle is then in WORK/further, without codes of
+training slices: `publish.py` puts them in. Stop it at any time; the same command goes on. It runs in one process.
 """
 
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
+
+import torch
 
 from brainspade_cli.bundle_update import copy_bundle, create_or_update_bundle
 from brainspade_cli.console import Reporter
+from brainspade_cli.networks.style_encoder import StyleEncoder
 from brainspade_cli.presets import Preset, preset
+from brainspade_cli.slices import open_slice_set
+from brainspade_cli.training.batches import image_table
 from brainspade_cli.training.images import train_images
+from brainspade_cli.training.machine import open_machine
 from brainspade_cli.training.painter import NAME as PAINTER
 from brainspade_cli.training.run import TrainingRequest
+from brainspade_cli.training.style_bank import make_style_bank
 from brainspade_cli.weights import open_bundle
 
-PARTS = ("style_encoder", "spade_generator", "style_bank")
-ENTRIES = ("stages", "modalities", "datasets", "perceptual", "style_bank", "people")
+NETWORKS = ("style_encoder", "spade_generator")
+ENTRIES = ("stages", "modalities", "datasets", "perceptual", "people")
+# How much of the average is the end of the training.
+SHARE = 0.7
 
 
 def settings() -> Preset:
-    """`starter`, at a third of its rate, with the weights of texture and pixels that `starter-gpu` has."""
+    """`starter`, at a lower rate, with the weights of texture and pixels that `starter-gpu` has."""
     starter, gpu = preset("starter"), preset("starter-gpu")
     images = replace(
         starter.images,
-        steps=1600,
-        generator_rate=3e-4,
+        steps=3300,
+        generator_rate=8e-4,
         adversarial_weight=gpu.images.adversarial_weight,
         reconstruction_weight=gpu.images.reconstruction_weight,
     )
@@ -36,17 +47,26 @@ def settings() -> Preset:
 
 
 def main(slices: Path, weights: Path, out: Path, training: Preset, device: str = "auto") -> None:
-    """Train the painter of `weights` for the steps of `training`; put it and all else of them into `out`."""
+    """Train the painter of `weights` for the steps of `training`; put the average and all else of them into `out`."""
     request = TrainingRequest(slices, out / "painter", training, resume=True, start_from=str(weights), device=device)
     train_images(request, "auto", Reporter())
     start, trained = open_bundle(weights), open_bundle(out / "painter")
     copy_bundle(start, out)
     config = trained.config.to_json()
     config["stages"][PAINTER]["steps"] += start.config.stages.get(PAINTER, {}).get("steps", 0)
+    networks = {}
+    for name in NETWORKS:
+        begun, ended = start.tensors(name), trained.tensors(name)
+        networks[name] = {key: torch.lerp(begun[key].float(), ended[key].float(), SHARE) for key in ended}
+    # A bank is worth nothing to another encoder.
+    machine = open_machine(device, "auto")
+    encoder = cast(StyleEncoder, trained.network("style_encoder", machine.device))
+    encoder.load_state_dict(networks["style_encoder"])
+    bank, styles = make_style_bank(machine, encoder, image_table(open_slice_set(slices)))
     create_or_update_bundle(
         out,
-        config_updates={name: config[name] for name in ENTRIES},
-        networks={part: trained.tensors(part) for part in PARTS},
+        config_updates={**{name: config[name] for name in ENTRIES}, "style_bank": styles},
+        networks={**networks, "style_bank": bank},
     )
 
 
