@@ -121,7 +121,7 @@ def presets() -> dict[str, Preset]:
     """The table of presets by name: `tiny`, `starter`, `starter-gpu`, `paper`."""
     tiny = Preset(
         name="tiny",
-        autoencoder=AutoencoderConfig(channels=(8, 8, 8), norm_groups=4),
+        autoencoder=AutoencoderConfig(patch=2, channels=(8, 8), norm_groups=4),
         denoiser=DenoiserConfig(patch=4, channels=(16, 16), attention=(False, True), head_channels=8, norm_groups=8),
         style_encoder=StyleEncoderConfig(widths=(4, 8, 8), style_dim=8),
         generator=GeneratorConfig(widths=(8, 8, 8, 8), hidden=(4, 4, 4, 4), style_dim=8),

@@ -16,7 +16,6 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -35,10 +34,10 @@ from brainspade_cli.bundle_config import (
     BundleConfig,
     ConditionTable,
     LatentStatistics,
-    NetworkConfigs,
 )
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import sha256
+from brainspade_cli.networks.loading import load_network
 from brainspade_cli.reading import read_bytes, read_json, require_plain
 
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".zip"})
@@ -102,16 +101,11 @@ class Bundle:
         tensors = self.tensors(name)
         path = self.folder / f"{name}.safetensors"
         try:
-            # Without memory first, for the sizes in a config.json may be any.
-            with torch.device("meta"):
-                _fit(tensors, _build(name, self.config.networks).state_dict(), path)
-            with torch.random.fork_rng(devices=[]):
-                module = _build(name, self.config.networks)
+            module = load_network(name, self.config.networks, tensors, path)
         except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise WeightsError(
                 f"{self.folder / CONFIG_FILE} describes a {name} that cannot be built ({error}); get the weights again."
             ) from error
-        module.load_state_dict(tensors)
         return module.requires_grad_(False).eval().to(device)
 
     def style_bank(self, modality: str) -> StyleBank:
@@ -263,41 +257,6 @@ def _floating_values(bundle: Bundle, name: str) -> int:
             return sum(math.prod(part.get_shape()) for part in slices if "F" in part.get_dtype())
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be read ({error}); get the weights again.") from error
-
-
-def _build(name: str, configs: NetworkConfigs) -> nn.Module:
-    # Imported when built: MONAI takes seconds to import, and listing or pushing weights needs none of it.
-    if name == "label_autoencoder":
-        from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
-
-        return LabelAutoencoder(configs.autoencoder)
-    if name in ("denoiser_healthy", "denoiser_tumour"):
-        from brainspade_cli.networks.label_denoiser import LabelDenoiser
-
-        return LabelDenoiser(configs.denoiser)
-    if name == "style_encoder":
-        from brainspade_cli.networks.style_encoder import StyleEncoder
-
-        return StyleEncoder(configs.style_encoder)
-    from brainspade_cli.networks.spade_generator import SpadeGenerator
-
-    return SpadeGenerator(configs.generator)
-
-
-def _fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    """Raise WeightsError, naming file and tensor, unless names, shapes and kinds of number are those of the network."""
-    for key in sorted(expected.keys() | tensors.keys()):
-        if key not in tensors:
-            problem = f"lacks the tensor {key}"
-        elif key not in expected:
-            problem = f"has a tensor {key} that the network does not have"
-        elif tensors[key].shape != expected[key].shape:
-            problem = f"has {key} of shape {tuple(tensors[key].shape)}, not {tuple(expected[key].shape)}"
-        elif tensors[key].is_floating_point() != expected[key].is_floating_point():
-            problem = f"has {key} of type {tensors[key].dtype}, not {expected[key].dtype}"
-        else:
-            continue
-        raise WeightsError(f"{path} {problem}; it does not belong to the network in its {CONFIG_FILE}.")
 
 
 def _refuse_files(path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from brainspade_cli import weights as weights_module
 from brainspade_cli.anatomy import NAMES
-from brainspade_cli.bundle_config import BundleConfig, ConditionTable, LatentStatistics, People
+from brainspade_cli.bundle_config import BundleConfig, ConditionTable, LatentStatistics, NetworkConfigs, People
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import sha256, write_json
@@ -401,9 +401,7 @@ def leaves(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 WHOLE = BundleConfig(
     name="brains",
     preset="tiny",
-    networks=weights_module.NetworkConfigs(
-        TINY.autoencoder, TINY.denoiser, TINY.schedule, TINY.style_encoder, TINY.generator
-    ),
+    networks=NetworkConfigs(TINY.autoencoder, TINY.denoiser, TINY.schedule, TINY.style_encoder, TINY.generator),
     latent=LatentStatistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     conditions={"tumour": ConditionTable((0.0, 1.0), (0.0, 1.0), ((1.0, 2.0),))},
     people=People(("a",), ("b",)),
@@ -438,7 +436,7 @@ def test_any_change_to_a_config_is_read_or_refused_in_words(data: st.DataObject)
 def test_a_config_of_every_preset_survives_json() -> None:
     for name in presets():
         sizes = preset(name)
-        networks = weights_module.NetworkConfigs(
+        networks = NetworkConfigs(
             sizes.autoencoder, sizes.denoiser, sizes.schedule, sizes.style_encoder, sizes.generator
         )
         config = replace(WHOLE, preset=name, networks=networks)
@@ -449,7 +447,7 @@ def test_a_config_of_every_preset_survives_json() -> None:
 def test_a_gpu_trains_the_same_networks_as_a_cpu() -> None:
     """Else neither could go on from the other's weights."""
     one, other = preset("starter"), preset("starter-gpu")
-    for field in fields(weights_module.NetworkConfigs):
+    for field in fields(NetworkConfigs):
         assert getattr(one, field.name) == getattr(other, field.name), field.name
 
 

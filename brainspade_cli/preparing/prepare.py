@@ -22,7 +22,7 @@ from brainspade_cli.anatomy import BACKGROUND, BRAINSTEM, CHANNELS, DEEP_GM, LES
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import BrainspadeError, InputError, SliceSetError
 from brainspade_cli.files import disk_errors, remove_partials, write_text
-from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE
+from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
 from brainspade_cli.locks import alone
 from brainspade_cli.preparing.contact_sheet import write_contact_sheets
 from brainspade_cli.preparing.registration import require_alignment
@@ -164,8 +164,8 @@ def build_prior(folder: Path, names: Collection[str]) -> Path | None:
     always; lesions do not count. Slices that nobody has are background.
     """
     slices = open_slice_set(folder)
-    total = np.zeros((CHANNELS, *GRID_SHAPE), np.float32)
-    seen = np.zeros(GRID_SHAPE[2], np.float32)
+    total = np.zeros((GRID_SHAPE[2], CHANNELS, *SLICE_SHAPE), np.float32)
+    seen = np.zeros((GRID_SHAPE[2], 1, 1, 1), np.float32)
     for scan in slices.select(population="healthy"):
         if scan.name not in names or not scan.has_labels:
             continue
@@ -174,14 +174,14 @@ def build_prior(folder: Path, names: Collection[str]) -> Path | None:
         if maps[:, [DEEP_GM, BRAINSTEM]].max() < 128:
             continue
         maps[:, list(LESIONS)] = 0
-        total[..., levels] += maps.transpose(1, 2, 3, 0)
+        total[levels] += maps
         seen[levels] += 255.0
     if not seen.any():
         return None
-    average = np.divide(total, seen, out=np.zeros_like(total), where=seen > 0)
-    average[BACKGROUND, ..., seen == 0] = 1.0
+    average = np.rint(total / np.maximum(seen, 1.0) * 255).astype(np.uint8)
+    average[seen.flatten() == 0, BACKGROUND] = 255
     path = folder / "prior.npy"
-    write_array(path, np.rint(average * 255).astype(np.uint8))
+    write_array(path, np.ascontiguousarray(np.moveaxis(average, 0, -1)))
     return path
 
 
