@@ -40,7 +40,7 @@ class ConditionEmbedding(nn.Module):
 
     def forward(self, conditions: Tensor, keep: Tensor | None) -> Tensor:
         """Embedding (B, width) of conditions (B, 3); rows where `keep` (B, bool) is False get the null vector."""
-        frequencies = math.pi * 2.0 ** torch.arange(OCTAVES, device=conditions.device)
+        frequencies = math.pi * (1 << torch.arange(OCTAVES, device=conditions.device))
         angles = conditions[:, [0, 2], None] * frequencies
         features = torch.cat([conditions, angles.sin().flatten(1), angles.cos().flatten(1)], dim=1)
         embedding: Tensor = self.out(F.silu(self.hidden(features)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from brainspade_cli.errors import WeightsError
 def load_network(name: str, configs: NetworkConfigs, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
     """The network that a bundle names `name`, of these sizes, with the tensors of the file `path`; on the CPU.
 
-    The tensors become its own weights. Raises WeightsError where they are not those of the network, and what the
-    network raises where its sizes cannot be.
+    The tensors, floating ones float32, become its own weights. Raises WeightsError where they are not those of the
+    network, and what the network raises where its sizes cannot be.
     """
+    make = _maker(name, configs)
     # Without memory, for sizes in a config.json may be any; and weights need not be drawn that are replaced.
     with torch.device("meta"), _NoPowerIterations():
-        module = _build(name, configs)
+        module = make()
     _fit(tensors, module.state_dict(), path)
     module.load_state_dict(tensors, assign=True)
     return module
@@ -38,27 +40,27 @@ class _NoPowerIterations(TorchFunctionMode):
         return args[0] if func is F.normalize else func(*args, **(kwargs or {}))
 
 
-def _build(name: str, configs: NetworkConfigs) -> nn.Module:
-    # Imported when built: MONAI takes seconds to import, and listing or pushing weights needs none of it.
+def _maker(name: str, configs: NetworkConfigs) -> Callable[[], nn.Module]:
+    # Imported when needed: MONAI takes seconds to import, and listing or pushing weights needs none of it.
     if name == "label_autoencoder":
         from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 
-        return LabelAutoencoder(configs.autoencoder)
+        return partial(LabelAutoencoder, configs.autoencoder)
     if name in ("denoiser_healthy", "denoiser_tumour"):
         from brainspade_cli.networks.label_denoiser import LabelDenoiser
 
-        return LabelDenoiser(configs.denoiser)
+        return partial(LabelDenoiser, configs.denoiser)
     if name == "style_encoder":
         from brainspade_cli.networks.style_encoder import StyleEncoder
 
-        return StyleEncoder(configs.style_encoder)
+        return partial(StyleEncoder, configs.style_encoder)
     from brainspade_cli.networks.spade_generator import SpadeGenerator
 
-    return SpadeGenerator(configs.generator)
+    return partial(SpadeGenerator, configs.generator)
 
 
 def _fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    """Raise WeightsError, naming file and tensor, unless names, shapes and kinds of number are those of the network."""
+    """Raise WeightsError, naming file and tensor, unless names, shapes and types are those of the network."""
     for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors:
             problem = f"lacks the tensor {key}"
@@ -66,7 +68,7 @@ def _fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Pa
             problem = f"has a tensor {key} that the network does not have"
         elif tensors[key].shape != expected[key].shape:
             problem = f"has {key} of shape {tuple(tensors[key].shape)}, not {tuple(expected[key].shape)}"
-        elif tensors[key].is_floating_point() != expected[key].is_floating_point():
+        elif tensors[key].dtype != expected[key].dtype:
             problem = f"has {key} of type {tensors[key].dtype}, not {expected[key].dtype}"
         else:
             continue

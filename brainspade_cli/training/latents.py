@@ -72,6 +72,7 @@ def latent_statistics(run: Run, autoencoder: LabelAutoencoder, table: LabelTable
     KL with a small weight leaves latents far from unit variance; the denoisers see them standardised by these.
     """
     generator = step_generator(run.seed, "latent statistics", 0)
+    # Drawn with replacement: of few slices, two draws for each tell means and deviations well enough.
     rows = table.draw(min(STATISTICS_ROWS, 2 * len(table)), generator)
     parts = [
         _encode(run, autoencoder, table.maps(part, run.machine.device)).cpu() for part in rows.split(ENCODED_TOGETHER)

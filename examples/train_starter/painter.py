@@ -2,9 +2,10 @@
 
 python examples/train_starter/painter.py WORK/slices weights/ WORK/further
 
-What comes out is the average, weight by weight, of where the training began and where it ended: it paints people whom
-it never saw more like their scans than either end does. The new bundle is then in WORK/further, without codes of
-training slices: `publish.py` puts them in. Stop it at any time; the same command goes on. It runs in one process.
+What comes out is the average, weight by weight, of where the training began and where it ended: on most measures it
+paints people whom it never saw more like their scans than either end does. The new bundle is then in WORK/further,
+without codes of training slices: `publish.py` puts them in. Stop it at any time; the same command goes on. It runs in
+one process.
 """
 
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from brainspade_cli.bundle_update import copy_bundle, create_or_update_bundle
 from brainspade_cli.console import Reporter
@@ -25,12 +28,12 @@ from brainspade_cli.training.machine import open_machine
 from brainspade_cli.training.painter import NAME as PAINTER
 from brainspade_cli.training.run import TrainingRequest
 from brainspade_cli.training.style_bank import make_style_bank
-from brainspade_cli.weights import open_bundle
+from brainspade_cli.weights import Bundle, open_bundle
 
-NETWORKS = ("style_encoder", "spade_generator")
 ENTRIES = ("stages", "modalities", "datasets", "perceptual", "people")
 # How much of the average is the end of the training.
 SHARE = 0.7
+SETTLING = 50
 
 
 def settings() -> Preset:
@@ -54,20 +57,35 @@ def main(slices: Path, weights: Path, out: Path, training: Preset, device: str =
     copy_bundle(start, out)
     config = trained.config.to_json()
     config["stages"][PAINTER]["steps"] += start.config.stages.get(PAINTER, {}).get("steps", 0)
-    networks = {}
-    for name in NETWORKS:
-        begun, ended = start.tensors(name), trained.tensors(name)
-        networks[name] = {key: torch.lerp(begun[key].float(), ended[key].float(), SHARE) for key in ended}
-    # A bank is worth nothing to another encoder.
     machine = open_machine(device, "auto")
-    encoder = cast(StyleEncoder, trained.network("style_encoder", machine.device))
-    encoder.load_state_dict(networks["style_encoder"])
+    encoder = cast(StyleEncoder, _average(start, trained, "style_encoder").to(machine.device))
+    generator = _average(start, trained, "spade_generator")
+    # A bank is worth nothing to another encoder.
     bank, styles = make_style_bank(machine, encoder, image_table(open_slice_set(slices)))
     create_or_update_bundle(
         out,
         config_updates={**{name: config[name] for name in ENTRIES}, "style_bank": styles},
-        networks={**networks, "style_bank": bank},
+        networks={
+            "style_encoder": encoder.state_dict(),
+            "spade_generator": generator.state_dict(),
+            "style_bank": bank,
+        },
     )
+
+
+def _average(start: Bundle, trained: Bundle, name: str) -> nn.Module:
+    """A network whose weights lie `SHARE` of the way from those of one bundle to those of another."""
+    begun, ended = start.network(name), trained.network(name)
+    with torch.no_grad():
+        for ours, theirs in zip(ended.parameters(), begun.parameters(), strict=True):
+            ours.lerp_(theirs, 1 - SHARE)
+        # The vectors by which spectral norm knows the weights' norms: those of the end, brought to the average.
+        ended.train()
+        for _ in range(SETTLING):
+            for module in ended.modules():
+                if is_parametrized(module, "weight"):
+                    module.weight  # noqa: B018 - in training, each look is a power iteration
+    return ended.eval()
 
 
 if __name__ == "__main__":

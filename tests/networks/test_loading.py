@@ -15,26 +15,43 @@ from brainspade_cli.presets import preset
 
 SIZES = NetworkConfigs(**{entry.name: getattr(preset("tiny"), entry.name) for entry in fields(NetworkConfigs)})
 FILE = Path("some.safetensors")
+BATCH_NORM = replace(SIZES.generator, norm="batch")
 NETWORKS = {
-    "label_autoencoder": lambda: LabelAutoencoder(SIZES.autoencoder),
-    "denoiser_tumour": lambda: LabelDenoiser(SIZES.denoiser),
-    "style_encoder": lambda: StyleEncoder(SIZES.style_encoder),
-    "spade_generator": lambda: SpadeGenerator(SIZES.generator),
+    "label_autoencoder": (SIZES, lambda: LabelAutoencoder(SIZES.autoencoder)),
+    "denoiser_tumour": (SIZES, lambda: LabelDenoiser(SIZES.denoiser)),
+    "style_encoder": (SIZES, lambda: StyleEncoder(SIZES.style_encoder)),
+    "spade_generator": (SIZES, lambda: SpadeGenerator(SIZES.generator)),
+    "spade_generator, batch norm": (replace(SIZES, generator=BATCH_NORM), lambda: SpadeGenerator(BATCH_NORM)),
+}
+INPUTS = {
+    "label_autoencoder": (torch.ones(1, 8, 32, 32),),
+    "denoiser_tumour": (torch.ones(1, 3, 48, 64), torch.tensor([5]), torch.ones(1, 3)),
+    "style_encoder": (torch.ones(1, 1, 192, 256),),
+    "spade_generator": (torch.ones(1, 8, 32, 32), torch.ones(1, SIZES.generator.style_dim)),
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_is_loaded_as_it_was_built_and_draws_nothing(name):
+@pytest.mark.parametrize("case", NETWORKS)
+@torch.no_grad()
+def test_a_network_is_loaded_as_it_was_built_and_draws_nothing(case):
     torch.manual_seed(3)
-    built = NETWORKS[name]()
+    (sizes, build), name = NETWORKS[case], case.split(",")[0]
+    built = build().eval()
+    tensors = {key: value.clone() for key, value in built.state_dict().items()}
     before = torch.random.get_rng_state()
-    loaded = load_network(name, SIZES, built.state_dict(), FILE)
+    loaded = load_network(name, sizes, tensors, FILE).eval()
     assert torch.equal(torch.random.get_rng_state(), before)
     assert dict(loaded.named_buffers()).keys() == dict(built.named_buffers()).keys()
-    assert not any(tensor.is_meta for tensor in (*loaded.parameters(), *loaded.buffers()))
-    after = loaded.state_dict()
-    for key, tensor in built.state_dict().items():
-        assert torch.equal(after[key], tensor), key
+    ours, theirs = (network(*INPUTS[name]) for network in (loaded, built))
+    torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+
+
+def test_counts_of_another_type_are_refused():
+    tensors = SpadeGenerator(BATCH_NORM).state_dict()
+    for key in [key for key in tensors if key.endswith("num_batches_tracked")]:
+        tensors[key] = tensors[key].to(torch.uint8)
+    with pytest.raises(WeightsError, match="uint8"):
+        load_network("spade_generator", replace(SIZES, generator=BATCH_NORM), tensors, FILE)
 
 
 def test_a_painter_trains_on_from_what_was_loaded():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils.parametrize import is_parametrized
 
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError, WeightsError
@@ -150,6 +151,36 @@ def test_the_painter_of_given_weights_is_trained_and_nothing_else(
         changed = {name.removesuffix(".safetensors") for name in old if new[name] != old[name]}
         assert set(new) == set(old)
         assert changed == {"style_encoder", "spade_generator", "style_bank"}
+
+
+def test_the_painter_that_comes_out_is_the_average_and_so_is_its_bank(
+    first: Path, slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = example_script("train_starter/painter.py")
+    begun = open_bundle(first)
+    outs = {}
+    for share in (0.0, 0.25, 1.0):
+        monkeypatch.setattr(script, "SHARE", share)
+        out = tmp_path / str(share)
+        script.main(slice_folder, first, out, replace(QUICK, images=replace(QUICK.images, generator_rate=0.05)), "cpu")
+        outs[share] = open_bundle(out)
+    ended = open_bundle(tmp_path / "1.0" / "painter")
+    for name in ("style_encoder", "spade_generator"):
+        weights = {share: dict(out.network(name).named_parameters()) for share, out in outs.items()}
+        for key, before in begun.network(name).named_parameters():
+            after = ended.network(name).get_parameter(key)
+            torch.testing.assert_close(weights[0.0][key], before)
+            torch.testing.assert_close(weights[1.0][key], after)
+            torch.testing.assert_close(weights[0.25][key], torch.lerp(before, after, 0.25), atol=1e-3, rtol=1e-2)
+    banks = {share: out.tensors("style_bank")["t1.mean"] for share, out in outs.items()}
+    whole = (banks[1.0] - banks[0.0]).norm()
+    for share, network in ((0.0, begun), (1.0, ended)):
+        assert (banks[share] - network.tensors("style_bank")["t1.mean"]).norm() < 0.1 * whole
+    assert 0.05 * whole < (banks[0.25] - banks[0.0]).norm() < 0.6 * whole
+    for module in outs[0.25].network("style_encoder").modules():
+        if is_parametrized(module, "weight"):
+            norm = torch.linalg.matrix_norm(module.weight.flatten(1), 2)
+            torch.testing.assert_close(norm, torch.tensor(1.0), atol=0.01, rtol=0)
 
 
 def _with_people(bundle: Path, copy: Path, train: list[str], held_out: list[str] | None = None) -> Path:
