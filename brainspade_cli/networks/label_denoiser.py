@@ -30,8 +30,13 @@ class ConditionEmbedding(nn.Module):
     stands for "not told" (classifier-free guidance): training starts from the unconditional network.
     """
 
+    frequencies: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
+        # Of no file, so they have values even where all else is built on the meta device.
+        octaves = torch.arange(OCTAVES, device="cpu")
+        self.register_buffer("frequencies", math.pi * 2.0**octaves, persistent=False)
         self.hidden = nn.Linear(CONDITIONS + 4 * OCTAVES, width)
         self.out = nn.Linear(width, width)
         self.null = nn.Parameter(torch.zeros(width))
@@ -40,8 +45,7 @@ class ConditionEmbedding(nn.Module):
 
     def forward(self, conditions: Tensor, keep: Tensor | None) -> Tensor:
         """Embedding (B, width) of conditions (B, 3); rows where `keep` (B, bool) is False get the null vector."""
-        frequencies = math.pi * (1 << torch.arange(OCTAVES, device=conditions.device))
-        angles = conditions[:, [0, 2], None] * frequencies
+        angles = conditions[:, [0, 2], None] * self.frequencies
         features = torch.cat([conditions, angles.sin().flatten(1), angles.cos().flatten(1)], dim=1)
         embedding: Tensor = self.out(F.silu(self.hidden(features)))
         if keep is None:

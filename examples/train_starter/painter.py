@@ -33,6 +33,7 @@ from brainspade_cli.weights import Bundle, open_bundle
 ENTRIES = ("stages", "modalities", "datasets", "perceptual", "people")
 # How much of the average is the end of the training.
 SHARE = 0.7
+# Power iterations, from vectors that are nearly right.
 SETTLING = 50
 
 

@@ -157,27 +157,29 @@ def test_the_painter_that_comes_out_is_the_average_and_so_is_its_bank(
     first: Path, slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = example_script("train_starter/painter.py")
-    begun = open_bundle(first)
-    outs = {}
+    begun, settings = open_bundle(first), replace(QUICK, images=replace(QUICK.images, generator_rate=0.05))
+    names = ("style_encoder", "spade_generator")
+    averages, banks = {}, {}
     for share in (0.0, 0.25, 1.0):
+        # Trained once: the others find it finished.
         monkeypatch.setattr(script, "SHARE", share)
-        out = tmp_path / str(share)
-        script.main(slice_folder, first, out, replace(QUICK, images=replace(QUICK.images, generator_rate=0.05)), "cpu")
-        outs[share] = open_bundle(out)
-    ended = open_bundle(tmp_path / "1.0" / "painter")
-    for name in ("style_encoder", "spade_generator"):
-        weights = {share: dict(out.network(name).named_parameters()) for share, out in outs.items()}
+        script.main(slice_folder, first, tmp_path, settings, "cpu")
+        out = open_bundle(tmp_path)
+        averages[share] = {name: out.network(name) for name in names}
+        banks[share] = out.tensors("style_bank")["t1.mean"]
+    ended = open_bundle(tmp_path / "painter")
+    for name in names:
+        weights = {share: dict(networks[name].named_parameters()) for share, networks in averages.items()}
         for key, before in begun.network(name).named_parameters():
             after = ended.network(name).get_parameter(key)
             torch.testing.assert_close(weights[0.0][key], before)
             torch.testing.assert_close(weights[1.0][key], after)
             torch.testing.assert_close(weights[0.25][key], torch.lerp(before, after, 0.25), atol=1e-3, rtol=1e-2)
-    banks = {share: out.tensors("style_bank")["t1.mean"] for share, out in outs.items()}
     whole = (banks[1.0] - banks[0.0]).norm()
     for share, network in ((0.0, begun), (1.0, ended)):
         assert (banks[share] - network.tensors("style_bank")["t1.mean"]).norm() < 0.1 * whole
     assert 0.05 * whole < (banks[0.25] - banks[0.0]).norm() < 0.6 * whole
-    for module in outs[0.25].network("style_encoder").modules():
+    for module in averages[0.25]["style_encoder"].modules():
         if is_parametrized(module, "weight"):
             norm = torch.linalg.matrix_norm(module.weight.flatten(1), 2)
             torch.testing.assert_close(norm, torch.tensor(1.0), atol=0.01, rtol=0)
