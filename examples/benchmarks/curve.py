@@ -128,7 +128,7 @@ def plot(noise: Point, points: list[Point], path: Path) -> None:
     ticks = sorted({point.steps for point in points})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, fontsize="small", frameon=False)
     figure.tight_layout()
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
