@@ -18,6 +18,7 @@ from sets import (
 )
 
 from brainspade_cli.errors import InputError
+from brainspade_cli.sampling.run import PAIRS_VERSION
 from brainspade_cli.slices import ScanRecord, SliceSet
 
 EXPERIMENTS = ("3.1", "3.2", "3.3")
@@ -29,8 +30,8 @@ FEW_PATIENTS = 5
 class Choices:
     """What a user may choose. `healthy`, `patients`: datasets of the slice set. `weights`: digest of the weights.
 
-    `styles`: whose scans give the style in experiment 3.2: "training" people of the target dataset, or the "target"
-    people themselves, without their labels, as the paper does.
+    `styles`: whose scans give the style in experiments 3.2 and 3.3: those of "training" people (all patients in 3.2,
+    the five of R in 3.3), or of the "target" people themselves, without their labels, as the paper does.
     `synthetic_labels`: "patients" or "healthy", the labels drawn for the target style of experiment 3.2.
     """
 
@@ -147,36 +148,38 @@ def _tumours(slices: SliceSet, choices: Choices) -> Experiment:
     channels = ("t1", "flair")
     everyone = _scans(slices, "train", choices.patients, channels, "tumour")
     few = _draw_people(everyone, choices.seed)
+    test = _scans(slices, "held-out", choices.patients, channels, "tumour")
+    styles, whose = (test, "unlabelled target") if choices.styles == "target" else (few, "the same")
     real = Recipe(REAL, channels, _marks(few))
-    synthetic = _drawn(SYNTHETIC, channels, few, choices, tumour=True)
+    synthetic = _drawn(SYNTHETIC, channels, styles, choices, tumour=True)
     return Experiment(
         name="3.3",
         title="Whole tumour on T1 and FLAIR, from five real patients",
         task="tumour",
         channels=channels,
-        test=_scans(slices, "held-out", choices.patients, channels, "tumour"),
+        test=test,
         arms={
             "R": (real,),
             "S": (synthetic,),
             "H": (synthetic, real),
             "DR": (_simulated(channels, few, choices),),
-            "S-80": (_drawn(SYNTHETIC_BY_DDIM, channels, few, choices, tumour=True),),
+            "S-80": (_drawn(SYNTHETIC_BY_DDIM, channels, styles, choices, tumour=True),),
             "DR-all": (_simulated(channels, everyone, choices),),
             "R-all": (Recipe(REAL, channels, _marks(everyone), stride=choices.stride),),
-            "RL-painted": (_painted(channels, few, few, choices),),
-            "SL-DR": (_drawn(SIMULATED_ON_SYNTHETIC, channels, few, choices, tumour=True),),
+            "RL-painted": (_painted(channels, few, styles, choices),),
+            "SL-DR": (_drawn(SIMULATED_ON_SYNTHETIC, channels, styles, choices, tumour=True),),
         },
         default=("R", "S", "H", "DR"),
         reference="R",
         meaning={
             "R": f"T1 and FLAIR of {', '.join(sorted(scan.person for scan in few))}",
-            "S": "synthetic pairs of patients, half of them with a lesion, in the style of the same scans",
+            "S": f"synthetic pairs of patients, half of them with a lesion, in the style of {whose} scans",
             "H": "R and S together",
             "DR": "domain randomisation of the labels of R",
             "S-80": "as S, the labels drawn in 80 steps of DDIM",
             "DR-all": f"domain randomisation of the labels of all {_people(everyone)} training patients",
             "R-all": f"T1 and FLAIR of all {_people(everyone)} training patients",
-            "RL-painted": "the labels of R, painted in the style of the same scans",
+            "RL-painted": f"the labels of R, painted in the style of {whose} scans",
             "SL-DR": "domain randomisation of the labels of S",
         },
     )
@@ -209,6 +212,7 @@ def _drawn(
         tumour=tumour,
         seed=choices.seed,
         weights=choices.weights,
+        version=PAIRS_VERSION,
     )
 
 
@@ -231,6 +235,7 @@ def _painted(
         choices.pairs,
         seed=choices.seed,
         weights=choices.weights,
+        version=PAIRS_VERSION,
     )
 
 

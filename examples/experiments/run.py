@@ -92,7 +92,8 @@ def main(arguments: argparse.Namespace) -> None:
             **{key: getattr(choices, key) for key in ("pairs", "stride", "seed", "styles", "synthetic_labels")},
         }
         found = results(wanted, score_study(wanted, trainings, slices), trainings, settings)
-        folder = arguments.work / "results" / f"{name}-{segmenter.key}-{choices.weights}"
+        kind = f"-{choices.styles}" if choices.styles != "training" else ""
+        folder = arguments.work / "results" / f"{name}-{segmenter.key}-{choices.weights}{kind}"
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "results.json", found)
         write_text(folder / "table.md", table(found))
@@ -158,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stride", type=int, help="every how manieth real slice is trained on; default: the plan's")
     parser.add_argument("--healthy", default="oasis", help="dataset of 3.1, and of the T1s of 3.2")
     parser.add_argument("--patients", default="brats", help="dataset of 3.3, and of the FLAIRs of 3.2")
-    parser.add_argument("--styles", choices=("training", "target"), default="training", help="3.2: whose FLAIRs")
+    parser.add_argument(
+        "--styles", choices=("training", "target"), default="training", help="3.2 and 3.3: whose scans give the style"
+    )
     parser.add_argument(
         "--synthetic-labels", choices=("patients", "healthy"), default="patients", help="3.2: labels drawn for S(FLAIR)"
     )

@@ -52,7 +52,7 @@ class Recipe:
     `SIMULATED_ON_SYNTHETIC` (drawn labels, domain randomisation).
     scans, styles: names of scans, each with the fingerprint of its files. stride: every how manieth real slice.
     pairs: how many are made. weights: digest of the weights, empty where none are used. tumour: labels of patients,
-    half of them with a lesion.
+    half of them with a lesion. version: `PAIRS_VERSION` of what these weights make, 0 where none are used.
     """
 
     kind: str
@@ -64,11 +64,16 @@ class Recipe:
     tumour: bool = False
     seed: int = 0
     weights: str = ""
+    version: int = 0
 
     @property
     def key(self) -> str:
         """Name of the set's folder: what it is, and a digest of everything."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        settings = asdict(self)
+        if not self.version:
+            # Sets without weights were made, and named, before there was a version to tell apart.
+            del settings["version"]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
         return f"{self.kind}-{'-'.join(self.channels)}-{digest}"
 
 

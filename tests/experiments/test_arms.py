@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from arms import EXPERIMENTS, FEW_PATIENTS, Choices, experiment
-from sets import REAL, SIMULATED, SYNTHETIC, mark_of
+from sets import REAL, SIMULATED, SYNTHETIC, Recipe, mark_of
 
 from brainspade_cli.errors import InputError
+from brainspade_cli.sampling.run import PAIRS_VERSION
 from brainspade_cli.slices import open_slice_set
 from tests.conftest import make_scan
 
@@ -28,12 +31,16 @@ def test_nobody_who_is_tested_is_trained_on_or_gives_a_style(slices, name):
     assert wanted.reference in wanted.default
 
 
-def test_styles_of_the_target_people_come_without_their_labels(slices):
+@pytest.mark.parametrize(("name", "arm"), [("3.2", "S(FLAIR)"), ("3.3", "S"), ("3.3", "H"), ("3.3", "RL-painted")])
+def test_styles_of_the_target_people_come_without_their_labels(slices, name, arm):
     choices = Choices(**{**vars(CHOICES), "styles": "target"})
-    wanted = experiment("3.2", slices, choices)
+    wanted = experiment(name, slices, choices)
     tested = {mark_of(scan) for scan in wanted.test}
-    assert set(wanted.arms["S(FLAIR)"][0].styles) == tested
+    assert set(wanted.arms[arm][0].styles) == tested
     assert all(not tested & set(recipe.scans) for recipes in wanted.arms.values() for recipe in recipes)
+    # What is real stays what it was, so that both kinds of styles are held against the same.
+    usual = experiment(name, slices, CHOICES)
+    assert wanted.arms[wanted.reference] == usual.arms[wanted.reference]
 
 
 def test_experiments_share_what_is_the_same(slices):
@@ -51,6 +58,19 @@ def test_new_weights_change_only_what_they_paint(slices):
         for arm, recipes in before.arms.items():
             for old, new in zip(recipes, after.arms[arm], strict=True):
                 assert (old.key == new.key) == (old.kind in (REAL, SIMULATED))
+
+
+def test_pairs_that_become_other_ones_are_made_anew():
+    drawn = Recipe(SYNTHETIC, ("t1",), weights="w1", version=1)
+    assert drawn.key != replace(drawn, version=2).key
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_only_what_weights_make_has_their_version(slices, name):
+    for recipes in experiment(name, slices, CHOICES).arms.values():
+        for recipe in recipes:
+            assert recipe.version == (PAIRS_VERSION if recipe.weights else 0)
+            assert bool(recipe.weights) == (recipe.kind not in (REAL, SIMULATED))
 
 
 def test_the_hybrid_is_both_sets(slices):
