@@ -33,6 +33,12 @@ def sample(
     tumour_fraction: Annotated[
         float, typer.Option(envvar="BRAINSPADE_TUMOUR_FRACTION", min=0, max=1, help="Slices with a lesion, of all.")
     ] = 0.5,
+    faint_fraction: Annotated[
+        float,
+        typer.Option(
+            envvar="BRAINSPADE_FAINT_FRACTION", min=0, max=1, help="Lesions with a fainter oedema, of all lesions."
+        ),
+    ] = 0.5,
     out: Annotated[
         Path | None,
         typer.Option(envvar="BRAINSPADE_OUT", help="Default: Dataset501_brainspade in $nnUNet_raw or ./nnUNet_raw."),
@@ -93,7 +99,7 @@ def sample(
         styles=styles,
         pairs=n,
         folder=out or dataset_folder(501, "brainspade"),
-        plan=PairPlan(seed, tumour, tumour_fraction, sampler, steps, guidance),
+        plan=PairPlan(seed, tumour, tumour_fraction, sampler, steps, guidance, faint_fraction),
         weights=weights,
         revision=revision,
         offline=offline,

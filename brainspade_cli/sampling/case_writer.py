@@ -103,6 +103,7 @@ class CaseWriter:
             "problems": list(draw.problems),
             "lesion": draw.lesion,
             "position_mm": draw.position_mm,
+            "oedema_contrast": draw.oedema_contrast,
             "origin": draw.origin,
             "pixels": {label.name: int(np.count_nonzero(draw.label == label.channel)) for label in LABELS},
             "styles": [

@@ -45,6 +45,7 @@ def sample_command(
 def _plan_words(plan: PairPlan) -> Iterator[str]:
     if plan.tumour:
         yield from ("--tumour", "--tumour-fraction", repr(plan.tumour_fraction))
+        yield from ("--faint-fraction", repr(plan.faint_fraction))
     yield from ("--sampler", plan.sampler, "--steps", str(plan.steps))
     if plan.guidance != 1:
         yield from ("--guidance", repr(plan.guidance))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainspade_cli.anatomy import BACKGROUND
+from brainspade_cli.anatomy import BACKGROUND, OEDEMA, WM
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import BrainspadeError, WeightsError
 from brainspade_cli.sampling.inference import open_generator
@@ -119,28 +119,38 @@ class Painter:
         """Images (channels, 192, 256) of the members `wanted` (places in the block) of a block, by place.
 
         The block's images stand in one fixed row, which is cut into batches from its start: who is wanted decides which
-        batches run, never what is in one.
+        batches run, never what is in one. A faint oedema is a mixture of the image with it and of one without. (Partial
+        volumes of it would take one image in place of two, but the painter draws a line around them in T1s.)
         """
-        row = [(place, channel) for place in range(len(draws)) for channel in range(len(choices[place]))]
-        images = {place: np.empty((len(choices[place]), *draws[place].label.shape), np.float32) for place in wanted}
+        row = [
+            (place, channel, share, maps)
+            for place, draw in enumerate(draws)
+            for channel in range(len(choices[place]))
+            for share, maps in _mixture(draw)
+        ]
+        images = {place: np.zeros((len(choices[place]), *draws[place].label.shape), np.float32) for place in wanted}
         start = 0
         while start < len(row):
             if self.stopping.is_set():
                 raise StoppedError
             together = self.batch
             batch = row[start : start + together]
-            if any(place in images for place, _ in batch):
+            if any(place in images for place, *_ in batch):
                 try:
                     painted = self._paint(
-                        [draws[place] for place, _ in batch], [choices[place][channel] for place, channel in batch]
+                        [maps for *_, maps in batch], [choices[place][channel] for place, channel, *_ in batch]
                     )
                 except torch.OutOfMemoryError as error:
                     self._halve(together, error)
                     continue
-                for (place, channel), image in zip(batch, painted, strict=True):
+                for (place, channel, share, _), image in zip(batch, painted, strict=True):
                     if place in images:
-                        images[place][channel] = image
+                        images[place][channel] += np.float32(share) * image
             start += len(batch)
+        for place, image in images.items():
+            # A brain value must not look like background.
+            np.maximum(image, BACKGROUND_VALUE + MARGIN, out=image)
+            image[:, draws[place].label == BACKGROUND] = BACKGROUND_VALUE
         return images
 
     def stop(self) -> None:
@@ -148,19 +158,16 @@ class Painter:
         self.stopping.set()
 
     @torch.inference_mode()
-    def _paint(self, draws: Sequence[LabelDraw], choices: Sequence[StyleChoice]) -> NDArray[np.float32]:
+    def _paint(self, maps: Sequence[NDArray[np.uint8]], choices: Sequence[StyleChoice]) -> NDArray[np.float32]:
         # Laid out alike wherever the maps come from: other strides would choose other kernels, and other last bits.
-        maps = np.ascontiguousarray(np.stack([draw.maps for draw in draws]))
+        stacked = np.ascontiguousarray(np.stack(maps))
         device = self.compute.device
-        fractions = torch.from_numpy(maps).to(device).float() / 255
+        fractions = torch.from_numpy(stacked).to(device).float() / 255
         codes = torch.stack([choice.code for choice in choices]).to(device)
         painted: Tensor = self.generator(fractions, codes)[:, 0]
         if not painted.sum().isfinite():
             raise WeightsError("These weights painted images that are not numbers; use other weights.")
-        # A brain value must not look like background.
-        brain = painted.clamp_min(BACKGROUND_VALUE + MARGIN)
-        outside = torch.from_numpy(np.stack([draw.label for draw in draws])).to(device) == BACKGROUND
-        images: NDArray[np.float32] = torch.where(outside, BACKGROUND_VALUE, brain).cpu().numpy()
+        images: NDArray[np.float32] = painted.float().cpu().numpy()
         return images
 
     def _halve(self, together: int, error: Exception) -> None:
@@ -174,6 +181,16 @@ class Painter:
                 self.batch = together // 2
                 torch.cuda.empty_cache()
                 self.on_notice(f"The device ran out of memory; images are now painted {self.batch} at a time.")
+
+
+def _mixture(draw: LabelDraw) -> list[tuple[float, NDArray[np.uint8]]]:
+    """What an image is mixed from: shares, and the PV maps (8, 192, 256) to paint."""
+    if draw.oedema_contrast == 1:
+        return [(1.0, draw.maps)]
+    without = draw.maps.copy()
+    without[WM] += without[OEDEMA]
+    without[OEDEMA] = 0
+    return [(draw.oedema_contrast, draw.maps), (1 - draw.oedema_contrast, without)]
 
 
 def _lane_count(compute: Compute, batch_size: int | None) -> int:

@@ -21,6 +21,7 @@ class PairPlan:
     """Settings of a sampling run.
 
     `tumour`: use the denoiser of the tumour population, and ask for a lesion in `tumour_fraction` (0..1) of the pairs.
+    `faint_fraction` (0..1): how many of the lesions' oedemas are painted fainter than the painter sees them, by chance.
     `steps` None is the sampler's own number. `guidance`: classifier-free guidance weight; 1 follows the condition and
     no more, larger values exaggerate it and cost twice the time.
     """
@@ -31,12 +32,15 @@ class PairPlan:
     sampler: str = "unipc"
     steps: int | None = None
     guidance: float = 1.0
+    faint_fraction: float = 0.5
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"The seed must be 0 or above, not {self.seed}.")
         if not 0 <= self.tumour_fraction <= 1:
             raise InputError(f"The tumour fraction must lie between 0 and 1, not {self.tumour_fraction}.")
+        if not 0 <= self.faint_fraction <= 1:
+            raise InputError(f"The faint fraction must lie between 0 and 1, not {self.faint_fraction}.")
         if not 0 <= self.guidance <= 20:
             raise InputError(f"The guidance must lie between 0 and 20, not {self.guidance}.")
 

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     LABEL_CONDITION = 1
     SAMPLER = 2
     STYLE = 3
+    OEDEMA_CONTRAST = 4
 
 
 def generator(seed: int, stream: Stream, index: int, attempt: int = 0) -> np.random.Generator:

@@ -30,7 +30,7 @@ from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import Bundle, open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
-PAIRS_VERSION = 8
+PAIRS_VERSION = 9
 # By so many of its reasons a refusal of --strict is understood.
 REASONS_TOLD = 5
 PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
@@ -214,5 +214,5 @@ def _settings(
 
 
 def _drawn(plan: PairPlan) -> dict[str, Any]:
-    """The plan without what has no effect: a lesion fraction where no lesion is drawn."""
-    return asdict(plan if plan.tumour else replace(plan, tumour_fraction=0.0))
+    """The plan without what has no effect: fractions of lesions where no lesion is drawn."""
+    return asdict(plan if plan.tumour else replace(plan, tumour_fraction=0.0, faint_fraction=0.0))

@@ -15,7 +15,7 @@ from brainspade_cli.sampling.command import MOST_STYLES, sample_command
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.run import SampleRequest
 
-PLAN = PairPlan(seed=3, tumour=True, tumour_fraction=0.25, sampler="ddim", steps=80, guidance=1.5)
+PLAN = PairPlan(seed=3, tumour=True, tumour_fraction=0.25, sampler="ddim", steps=80, guidance=1.5, faint_fraction=0.2)
 
 
 def command(**changes: object) -> str:
@@ -45,10 +45,12 @@ def test_the_command_line_reads_the_command_back_as_it_was_meant(
     assert (request.save_pv, request.precision) == (True, "fp32")
 
 
-@given(fraction=st.floats(0, 1), guidance=st.floats(0, 20).filter(lambda value: value != 1))
-def test_numbers_are_said_to_the_last_bit(fraction: float, guidance: float) -> None:
-    words = shlex.split(command(plan=replace(PLAN, tumour_fraction=fraction, guidance=guidance)))
+@given(fraction=st.floats(0, 1), faint=st.floats(0, 1), guidance=st.floats(0, 20).filter(lambda value: value != 1))
+def test_numbers_are_said_to_the_last_bit(fraction: float, faint: float, guidance: float) -> None:
+    plan = replace(PLAN, tumour_fraction=fraction, faint_fraction=faint, guidance=guidance)
+    words = shlex.split(command(plan=plan))
     assert float(words[words.index("--tumour-fraction") + 1]) == fraction
+    assert float(words[words.index("--faint-fraction") + 1]) == faint
     assert float(words[words.index("--guidance") + 1]) == guidance
 
 

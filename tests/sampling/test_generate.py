@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainspade_cli.anatomy import BACKGROUND
+from brainspade_cli.anatomy import BACKGROUND, OEDEMA, WM
 from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.errors import BrainspadeError, InputError
 from brainspade_cli.sampling import label_blocks
@@ -19,7 +19,14 @@ from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.pool import StyleChoice
 from brainspade_cli.weights import Bundle
-from tests.sampling.parts import Accelerator, EllipseLabels, flat_pool, tiny_bundle
+from tests.sampling.parts import (
+    Accelerator,
+    EllipseLabels,
+    ellipse_label,
+    flat_pool,
+    one_hot_maps,
+    tiny_bundle,
+)
 
 PAIRS = 11
 POOL = flat_pool(("t1", "flair"))
@@ -122,6 +129,25 @@ def test_only_wanted_images_are_painted_on_a_cpu(bundle: Bundle, monkeypatch: py
     )
     make(bundle, [3], labels=EllipseLabels())
     assert painted == [1, 1]
+
+
+def test_a_faint_oedema_lies_between_a_plain_one_and_white_matter(bundle: Bundle) -> None:
+    painter = Painter(bundle, Compute(torch.device("cpu"), "fp32"), None, lambda text: None)
+    label = ellipse_label(tumour=True)
+    healed = np.where(label == OEDEMA, WM, label).astype(np.uint8)
+    draws = [
+        LabelDraw(one_hot_maps(label), label, 0.0, lesion=True),
+        LabelDraw(one_hot_maps(healed), healed, 0.0, lesion=True),
+        LabelDraw(one_hot_maps(label), label, 0.0, lesion=True, oedema_contrast=0.4),
+    ]
+    before = draws[2].maps.copy()
+    plain, without, faint = painter.paint_block(draws, [POOL.draw(0, 0)] * 3, range(3)).values()
+    oedema = label == OEDEMA
+    assert not np.allclose(plain[:, oedema], without[:, oedema], atol=1e-3)
+    assert np.allclose(faint, 0.4 * plain + 0.6 * without, atol=1e-5)
+    assert (faint[:, label == BACKGROUND] == BACKGROUND_VALUE).all()
+    assert (faint[:, label != BACKGROUND] > BACKGROUND_VALUE).all()
+    assert (draws[2].maps == before).all()
 
 
 def test_batches_halve_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def test_without_tumours_no_pair_wants_one() -> None:
     assert not any(map(PairPlan(tumour_fraction=1.0).wants_lesion, range(20)))
 
 
-@pytest.mark.parametrize("bad", [{"seed": -1}, {"tumour_fraction": 1.5}, {"guidance": -1.0}])
+@pytest.mark.parametrize("bad", [{"seed": -1}, {"tumour_fraction": 1.5}, {"faint_fraction": -0.1}, {"guidance": -1.0}])
 def test_settings_out_of_range_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(InputError, match="must"):
         PairPlan(**bad)  # type: ignore[arg-type]
