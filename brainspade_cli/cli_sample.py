@@ -35,9 +35,7 @@ def sample(
     ] = 0.5,
     faint_fraction: Annotated[
         float,
-        typer.Option(
-            envvar="BRAINSPADE_FAINT_FRACTION", min=0, max=1, help="Lesions with a fainter oedema, of all lesions."
-        ),
+        typer.Option(envvar="BRAINSPADE_FAINT_FRACTION", min=0, max=1, help="Oedemas painted fainter, of all."),
     ] = 0.5,
     out: Annotated[
         Path | None,

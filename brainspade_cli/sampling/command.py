@@ -34,6 +34,7 @@ def sample_command(
         words += [name if name == f"@{channel}" else f"{channel}={name}" for channel, name in styles]
     words += ["--n", str(pairs), "--seed", str(plan.seed)]
     words += ["--labels", labels] if labels is not None else _plan_words(plan)
+    words += ["--faint-fraction", repr(plan.faint_fraction)] if plan.tumour or labels is not None else []
     if weights is not None:
         source, revision = weights
         words += ["--weights", source, *(["--revision", revision] if revision else [])]
@@ -45,7 +46,6 @@ def sample_command(
 def _plan_words(plan: PairPlan) -> Iterator[str]:
     if plan.tumour:
         yield from ("--tumour", "--tumour-fraction", repr(plan.tumour_fraction))
-        yield from ("--faint-fraction", repr(plan.faint_fraction))
     yield from ("--sampler", plan.sampler, "--steps", str(plan.steps))
     if plan.guidance != 1:
         yield from ("--guidance", repr(plan.guidance))

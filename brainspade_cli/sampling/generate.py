@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainspade_cli.anatomy import BACKGROUND, OEDEMA, WM
+from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import BrainspadeError, WeightsError
 from brainspade_cli.sampling.inference import open_generator
 from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource, StoppedError
 from brainspade_cli.sampling.lanes import Lanes
+from brainspade_cli.sampling.oedema import mixture, with_contrast
 from brainspade_cli.sampling.plan import BLOCK, WIDE_BLOCK, PairPlan
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.pool import StyleChoice, StylePool
@@ -78,12 +79,13 @@ def generate_pairs(
         start = wanted[0] // size * size
         members = range(start, start + size)
         try:
-            draws = source.draw(members)
+            drawn = source.draw(members)
         except torch.OutOfMemoryError as error:
             raise BrainspadeError(
                 f"The memory of {compute.describe()} does not hold {size} labels in the making; free some of it, or use"
                 " --device cpu."
             ) from error
+        draws = [with_contrast(draw, plan, index) for draw, index in zip(drawn, members, strict=True)]
         choices = [styles.draw(plan.seed, index) for index in members]
         images = painter.paint_block(draws, choices, [index - start for index in wanted])
         return [Pair(index, draws[index - start], images[index - start], choices[index - start]) for index in wanted]
@@ -119,14 +121,13 @@ class Painter:
         """Images (channels, 192, 256) of the members `wanted` (places in the block) of a block, by place.
 
         The block's images stand in one fixed row, which is cut into batches from its start: who is wanted decides which
-        batches run, never what is in one. A faint oedema is a mixture of the image with it and of one without. (Partial
-        volumes of it would take one image in place of two, but the painter draws a line around them in T1s.)
+        batches run, never what is in one. What is mixed from two images has two places in the row.
         """
         row = [
             (place, channel, share, maps)
             for place, draw in enumerate(draws)
             for channel in range(len(choices[place]))
-            for share, maps in _mixture(draw)
+            for share, maps in mixture(draw)
         ]
         images = {place: np.zeros((len(choices[place]), *draws[place].label.shape), np.float32) for place in wanted}
         start = 0
@@ -167,7 +168,7 @@ class Painter:
         painted: Tensor = self.generator(fractions, codes)[:, 0]
         if not painted.sum().isfinite():
             raise WeightsError("These weights painted images that are not numbers; use other weights.")
-        images: NDArray[np.float32] = painted.float().cpu().numpy()
+        images: NDArray[np.float32] = painted.cpu().numpy()
         return images
 
     def _halve(self, together: int, error: Exception) -> None:
@@ -181,16 +182,6 @@ class Painter:
                 self.batch = together // 2
                 torch.cuda.empty_cache()
                 self.on_notice(f"The device ran out of memory; images are now painted {self.batch} at a time.")
-
-
-def _mixture(draw: LabelDraw) -> list[tuple[float, NDArray[np.uint8]]]:
-    """What an image is mixed from: shares, and the PV maps (8, 192, 256) to paint."""
-    if draw.oedema_contrast == 1:
-        return [(1.0, draw.maps)]
-    without = draw.maps.copy()
-    without[WM] += without[OEDEMA]
-    without[OEDEMA] = 0
-    return [(draw.oedema_contrast, draw.maps), (1 - draw.oedema_contrast, without)]
 
 
 def _lane_count(compute: Compute, batch_size: int | None) -> int:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainspade_cli.anatomy import BACKGROUND, OEDEMA
+from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.bundle_config import ConditionTable
 from brainspade_cli.devices import Compute
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
@@ -27,10 +27,6 @@ from brainspade_cli.weights import Bundle
 
 # Failed labels are drawn again in batches of this many: few fail, and a whole block for one would be seven for nothing.
 REDRAWN_TOGETHER = 2
-# The painter makes every oedema as bright as most are, at 2.4 standard deviations of the brain above white matter in a
-# FLAIR, 1.3 at the least; in 25 training patients it lies between 0.9 and 3.1. With a half of them down to this share
-# of that the mean is theirs, 2.0, and the faintest as faint as theirs.
-LEAST_OEDEMA_CONTRAST = 0.35
 # An accelerator takes as long for two labels as for this many: what it does in a step is less than telling it to.
 WIDE_REDRAWN_TOGETHER = 16
 
@@ -43,7 +39,7 @@ class LabelDraw:
     MNI152 z, where known. `lesion`: whether a lesion was asked for. `attempts`: how many labels were drawn for it;
     `problems`: what is wrong with the best of them, empty but for labels that failed every time. `origin`: the file and
     slice that a given label comes from. `oedema_contrast`: the share of its contrast to white matter that an oedema is
-    to be painted with (0..1), 1 where there is none.
+    to be painted with (above 0, up to 1), 1 where there is none; `oedema.with_contrast` draws it.
     """
 
     maps: NDArray[np.uint8]
@@ -197,7 +193,6 @@ class GeneratedLabels:
                     lesion=lesion,
                     attempts=request.attempt + 1,
                     problems=problems,
-                    oedema_contrast=draw_oedema_contrast(self.plan, request.index) if (label == OEDEMA).any() else 1.0,
                 )
             )
         return draws
@@ -248,15 +243,6 @@ def draw_condition(table: ConditionTable, lesion: bool, rng: np.random.Generator
     # Column 0, exactly no lesion, was left out of `chosen` and has no edges of its own.
     low, high = table.load_edges[column : column + 2]
     return float(position), 1.0, float(low + load * (high - low))
-
-
-def draw_oedema_contrast(plan: PairPlan, index: int) -> float:
-    """Draw how much of its contrast to white matter the oedema of pair `index` keeps: 1, or where it is to be faint
-    anything from `LEAST_OEDEMA_CONTRAST` up.
-    """
-    rng = generator(plan.seed, Stream.OEDEMA_CONTRAST, index)
-    chance, contrast = rng.random(), rng.uniform(LEAST_OEDEMA_CONTRAST, 1.0)
-    return contrast if chance < plan.faint_fraction else 1.0
 
 
 def require_kind(table: ConditionTable, lesion: bool) -> None:

@@ -21,7 +21,7 @@ class PairPlan:
     """Settings of a sampling run.
 
     `tumour`: use the denoiser of the tumour population, and ask for a lesion in `tumour_fraction` (0..1) of the pairs.
-    `faint_fraction` (0..1): how many of the lesions' oedemas are painted fainter than the painter sees them, by chance.
+    `faint_fraction` (0..1): the chance of an oedema to be painted with less than the painter's full contrast.
     `steps` None is the sampler's own number. `guidance`: classifier-free guidance weight; 1 follows the condition and
     no more, larger values exaggerate it and cost twice the time.
     """

@@ -203,7 +203,7 @@ def _settings(
     files = {f"{name}.safetensors": bundle.config.sha256.get(f"{name}.safetensors") for name in sorted(networks)}
     return {
         "pairs_version": PAIRS_VERSION,
-        **(_drawn(plan) if labels is None else {"seed": plan.seed}),
+        **(_drawn(plan) if labels is None else {"seed": plan.seed, "faint_fraction": plan.faint_fraction}),
         "precision": compute.precision,
         "format": request.file_format,
         "save_pv": request.save_pv,

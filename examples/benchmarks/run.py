@@ -68,7 +68,9 @@ def shares(bundle: Bundle, compute: Compute, options: dict[str, Any], args: argp
         seconds, total, wall = busy_seconds(request, compute.device)
     seconds["everything else"] = max(0.0, total - sum(seconds.values()))
     operations, counts = flops(bundle, compute, plan.population), parameters(bundle, plan.population)
-    repeats = {"denoiser": steps, "decoder": 1, "painter": 1}
+    # A faint oedema takes two images, and lesions without one are rare.
+    twice = plan.tumour_fraction * plan.faint_fraction if plan.tumour else 0.0
+    repeats = {"denoiser": steps, "decoder": 1, "painter": 1 + twice}
     lines = ["| part | share | ms a pair | parameters | GFLOPs a pair |", "|---|---|---|---|---|"]
     for part, value in seconds.items():
         size = f"{counts[part] / 1e6:.2f} M" if part in counts else ""

@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,8 @@ def main(arguments: argparse.Namespace) -> None:
             **{key: getattr(choices, key) for key in ("pairs", "stride", "seed", "styles", "synthetic_labels")},
         }
         found = results(wanted, score_study(wanted, trainings, slices), trainings, settings)
-        kind = f"-{choices.styles}" if choices.styles != "training" else ""
+        usual = experiment(name, slices, replace(choices, styles="training"))
+        kind = "" if wanted.arms == usual.arms else f"-{choices.styles}"
         folder = arguments.work / "results" / f"{name}-{segmenter.key}-{choices.weights}{kind}"
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "results.json", found)

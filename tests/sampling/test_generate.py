@@ -63,7 +63,10 @@ def same(left: Pair, right: Pair) -> bool:
 def reference(bundle: Bundle) -> Iterator[dict[int, Pair]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
-        yield make(bundle, range(PAIRS))
+        pairs = make(bundle, range(PAIRS))
+        # What follows holds for images that are mixed from two as well.
+        assert any(pair.draw.oedema_contrast < 1 for pair in pairs.values())
+        yield pairs
 
 
 @pytest.mark.parametrize(("batch_size", "threads"), [(1, 2), (7, 1), (16, 2)])
@@ -125,13 +128,15 @@ def test_only_wanted_images_are_painted_on_a_cpu(bundle: Bundle, monkeypatch: py
     painted: list[int] = []
     paint = Painter._paint
     monkeypatch.setattr(
-        Painter, "_paint", lambda self, draws, choices: painted.append(len(draws)) or paint(self, draws, choices)
+        Painter, "_paint", lambda self, maps, choices: painted.append(len(maps)) or paint(self, maps, choices)
     )
     make(bundle, [3], labels=EllipseLabels())
     assert painted == [1, 1]
 
 
-def test_a_faint_oedema_lies_between_a_plain_one_and_white_matter(bundle: Bundle) -> None:
+def test_a_faint_oedema_lies_between_a_plain_one_and_white_matter(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     painter = Painter(bundle, Compute(torch.device("cpu"), "fp32"), None, lambda text: None)
     label = ellipse_label(tumour=True)
     healed = np.where(label == OEDEMA, WM, label).astype(np.uint8)
@@ -140,14 +145,37 @@ def test_a_faint_oedema_lies_between_a_plain_one_and_white_matter(bundle: Bundle
         LabelDraw(one_hot_maps(healed), healed, 0.0, lesion=True),
         LabelDraw(one_hot_maps(label), label, 0.0, lesion=True, oedema_contrast=0.4),
     ]
-    before = draws[2].maps.copy()
     plain, without, faint = painter.paint_block(draws, [POOL.draw(0, 0)] * 3, range(3)).values()
     oedema = label == OEDEMA
     assert not np.allclose(plain[:, oedema], without[:, oedema], atol=1e-3)
     assert np.allclose(faint, 0.4 * plain + 0.6 * without, atol=1e-5)
     assert (faint[:, label == BACKGROUND] == BACKGROUND_VALUE).all()
     assert (faint[:, label != BACKGROUND] > BACKGROUND_VALUE).all()
-    assert (draws[2].maps == before).all()
+    # Three at a time: the two parts of the mixture come in different batches, the first of which is halved.
+    painter.batch = 3
+    paint = Painter._paint
+
+    def small_memory(self: Painter, maps: Sequence[np.ndarray], choices: Sequence[StyleChoice]) -> np.ndarray:
+        if len(maps) > 2:
+            raise torch.OutOfMemoryError
+        return paint(self, maps, choices)
+
+    monkeypatch.setattr(Painter, "_paint", small_memory)
+    cut = painter.paint_block(draws, [POOL.draw(0, 0)[:1]] * 3, [2])
+    assert painter.batch == 1
+    assert np.allclose(cut[2], faint[:1], atol=1e-4)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_given_oedemas_are_faint_as_drawn_ones_are(bundle: Bundle, fraction: float) -> None:
+    class Patients(EllipseLabels):
+        def draw(self, members: range) -> list[LabelDraw]:
+            label = ellipse_label(tumour=True)
+            return [LabelDraw(one_hot_maps(label), label, 0.0, lesion=True) for _ in members]
+
+    plan, compute = PairPlan(seed=1, faint_fraction=fraction), Compute(torch.device("cpu"), "fp32")
+    pair = next(generate_pairs(bundle, POOL, plan, [0], compute=compute, labels=Patients()))
+    assert (pair.draw.oedema_contrast < 1) == bool(fraction)
 
 
 def test_batches_halve_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,10 +186,10 @@ def test_batches_halve_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.
     whole = painter.paint_block(draws, choices, range(BLOCK))
     paint = Painter._paint
 
-    def small_memory(self: Painter, draws: list[object], choices: list[object]) -> np.ndarray:
-        if len(draws) > 2:
+    def small_memory(self: Painter, maps: list[object], choices: list[object]) -> np.ndarray:
+        if len(maps) > 2:
             raise torch.OutOfMemoryError
-        return paint(self, draws, choices)  # type: ignore[arg-type]
+        return paint(self, maps, choices)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Painter, "_paint", small_memory)
     painter.batch = 10
@@ -170,7 +198,7 @@ def test_batches_halve_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.
     assert notices[-1].endswith("painted 2 at a time.")
     assert all(np.allclose(whole[place], halved[place], atol=1e-4) for place in range(BLOCK))
 
-    def no_memory(self: Painter, draws: list[object], choices: list[object]) -> np.ndarray:
+    def no_memory(self: Painter, maps: list[object], choices: list[object]) -> np.ndarray:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(Painter, "_paint", no_memory)
@@ -187,11 +215,11 @@ def test_lanes_that_run_out_of_memory_together_halve_the_batch_once(
     painter.batch = 2
     both, paint = threading.Barrier(2, timeout=60), Painter._paint
 
-    def crowded(self: Painter, draws: Sequence[LabelDraw], choices: Sequence[StyleChoice]) -> np.ndarray:
-        if len(draws) > 1:
+    def crowded(self: Painter, maps: Sequence[np.ndarray], choices: Sequence[StyleChoice]) -> np.ndarray:
+        if len(maps) > 1:
             both.wait()
             raise torch.OutOfMemoryError
-        return paint(self, draws, choices)
+        return paint(self, maps, choices)
 
     monkeypatch.setattr(Painter, "_paint", crowded)
     draws = EllipseLabels().draw(range(2))
@@ -238,12 +266,12 @@ def test_leaving_early_ends_the_painting_within_an_image(bundle: Bundle, monkeyp
     paint, painted = Painter._paint, []
     second_block, left = threading.Event(), threading.Event()
 
-    def slowly(self: Painter, draws: Sequence[LabelDraw], choices: Sequence[StyleChoice]) -> np.ndarray:
-        painted.append(len(draws))
+    def slowly(self: Painter, maps: Sequence[np.ndarray], choices: Sequence[StyleChoice]) -> np.ndarray:
+        painted.append(len(maps))
         if len(painted) == 2 * BLOCK + 2:
             second_block.set()
             assert left.wait(60)
-        return paint(self, draws, choices)
+        return paint(self, maps, choices)
 
     stop = Painter.stop
     monkeypatch.setattr(Painter, "_paint", slowly)

@@ -9,18 +9,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainspade_cli.anatomy import LESIONS, OEDEMA
+from brainspade_cli.anatomy import LESIONS
 from brainspade_cli.bundle_config import ConditionTable
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import InputError, WeightsError
 from brainspade_cli.sampling import label_blocks
 from brainspade_cli.sampling.label_blocks import (
-    LEAST_OEDEMA_CONTRAST,
     REDRAWN_TOGETHER,
     WIDE_REDRAWN_TOGETHER,
     GeneratedLabels,
     draw_condition,
-    draw_oedema_contrast,
 )
 from brainspade_cli.sampling.label_checks import lesion_pixels
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
@@ -157,27 +155,6 @@ def test_conditions_follow_the_counts() -> None:
     bins = Counter((position >= 0.5, load >= 0.05) for position, _, load in drawn)
     for place, count in {(False, False): 2, (False, True): 2, (True, False): 1, (True, True): 3}.items():
         assert bins[place] / 4000 == pytest.approx(count / 8, abs=0.03)
-
-
-@pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
-def test_the_share_asked_for_of_oedemas_is_faint(fraction: float) -> None:
-    plan = PairPlan(seed=2, tumour=True, faint_fraction=fraction)
-    contrasts = np.array([draw_oedema_contrast(plan, index) for index in range(2000)])
-    faint = contrasts[contrasts < 1]
-    assert len(faint) / 2000 == pytest.approx(fraction, abs=0.03)
-    if fraction:
-        assert LEAST_OEDEMA_CONTRAST <= faint.min() < LEAST_OEDEMA_CONTRAST + 0.01
-        assert faint.mean() == pytest.approx((LEAST_OEDEMA_CONTRAST + 1) / 2, abs=0.03)
-
-
-def test_a_label_says_how_faint_its_oedema_is_where_it_has_one(bundle: Bundle) -> None:
-    labels = GeneratedLabels(bundle, PairPlan(tumour=True, tumour_fraction=1.0, steps=1, faint_fraction=1.0), CPU)
-    labels.autoencoder = Fussy()  # type: ignore[assignment]
-    draws = labels.draw(block(0))
-    assert {bool((draw.label == OEDEMA).any()) for draw in draws} == {True}
-    assert all(draw.oedema_contrast == draw_oedema_contrast(labels.plan, index) for index, draw in enumerate(draws))
-    healthy = labels_with(bundle, Decoder(), PairPlan(tumour=True, tumour_fraction=0.0, steps=1, faint_fraction=1.0))
-    assert {draw.oedema_contrast for draw in healthy.draw(block(0))} == {1.0}
 
 
 def test_a_table_without_the_kind_is_refused() -> None:

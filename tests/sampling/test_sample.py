@@ -147,6 +147,9 @@ def test_the_manifest_tells_how_each_pair_came_about(finished: Path) -> None:
     assert list(row["pixels"].values()) == counts.tolist()
     assert label.affine[2, 3] == pytest.approx(row["position_mm"], abs=1e-3)
     assert [style["channel"] for style in row["styles"]] == ["t1", "flair"]
+    with_oedema = [row["oedema_contrast"] for row in listed.values() if row["pixels"]["oedema"]]
+    assert min(with_oedema) < 1
+    assert max(with_oedema) == 1
     assert all((finished / file).is_file() for file in row["files"])
 
 
@@ -317,6 +320,10 @@ def test_while_pairs_are_missing_there_is_no_dataset_json(
     [
         ({"plan": PairPlan(seed=2, tumour=True, tumour_fraction=0.5, steps=1)}, "seed 1, now 2"),
         ({"plan": PairPlan(seed=1, tumour=True, tumour_fraction=0.5, sampler="ddim", steps=1)}, "sampler"),
+        (
+            {"plan": PairPlan(seed=1, tumour=True, tumour_fraction=0.5, steps=1, faint_fraction=0.2)},
+            "faint fraction 0.5, now 0.2",
+        ),
         ({"styles": ("@t2",)}, "other styles"),
         ({"precision": "bf16"}, "precision fp32, now bf16"),
         ({"file_format": "png"}, "format nifti, now png"),
