@@ -31,7 +31,7 @@ def preview(folder: Path, *options: str) -> np.ndarray:
         str(folder),
         "--quiet",
         "--seed",
-        "8",
+        "9",
         *options,
     ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
