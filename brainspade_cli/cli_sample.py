@@ -23,6 +23,7 @@ from brainspade_cli.errors import InputError
 
 
 def sample(
+    context: typer.Context,
     style: Annotated[
         list[str] | None,
         typer.Option(help="A scan, a folder or a glob; t1=FILE names its channel; @flair takes the weights' own bank."),
@@ -82,6 +83,10 @@ def sample(
     from brainspade_cli.sampling.shards import parse_shard, shard_from_environment
     from brainspade_cli.styles.arguments import parse_styles
 
+    if not tumour:
+        _refuse_idle(context, "tumour_fraction", "--tumour")
+        if labels is None:
+            _refuse_idle(context, "faint_fraction", "--tumour or --labels")
     styles = (*(style or ()), *(more_styles or ()))
     # Before torch is imported, which takes seconds: what is mistyped is told at once.
     parse_styles(styles)
@@ -150,6 +155,13 @@ def _sampled(summary: dict[str, Any]) -> str:
     if summary["complete"]:
         return "\n".join([*lines, f"Look at {summary['preview']}, then:", summary["next"]])
     return "\n".join([*lines, f"{summary['missing']} pairs of other shards are still missing."])
+
+
+def _refuse_idle(context: typer.Context, name: str, needed: str) -> None:
+    """Raise InputError for an option that was typed and would do nothing; a variable may stand for all runs."""
+    source = context.get_parameter_source(name)
+    if source is not None and source.name == "COMMANDLINE":
+        raise InputError(f"--{name.replace('_', '-')} says something of lesions, and needs {needed}.")
 
 
 def _batch_size(text: str) -> int | None:

@@ -48,8 +48,11 @@ def _spread(lesions: dict[int, bool]) -> set[int]:
 
 def _read_row(layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, str, str], StyleSource]) -> PreviewRow:
     label = _own(layout.label_path(row["case"]))
-    lesion = ", lesion" if row["lesion"] else ""
-    caption = f"{row['case']}{lesion}{', failed its checks' if row['problems'] else ''}"
+    contrast = row.get("oedema_contrast")
+    notes = ["lesion"] if row["lesion"] else []
+    notes += [f"oedema at {contrast:.0%}"] if type(contrast) is float and contrast < 1 else []
+    notes += ["failed its checks"] if row["problems"] else []
+    caption = ", ".join([row["case"], *notes])
     return PreviewRow(caption, label.astype(np.uint8), tuple(_panels(layout, row, sources)))
 
 

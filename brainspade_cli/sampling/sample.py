@@ -6,6 +6,7 @@ import shlex
 import shutil
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from brainspade_cli import __version__
@@ -32,7 +33,7 @@ from brainspade_cli.sampling.run_folder import (
 from brainspade_cli.sampling.run_preview import write_preview
 
 # Measured on generated brains: a compressed image, label, and the PV maps.
-IMAGE_BYTES = 38_000
+IMAGE_BYTES = 22_000
 LABEL_BYTES = 4_000
 PV_BYTES = 40_000
 
@@ -204,7 +205,10 @@ def _next_command(run: SampleRun) -> str:
     try:
         number, _ = dataset_identity(folder)
     except DatasetError:
-        return f"brainspade export-nnunet {shlex.quote(str(folder))} --out nnUNet_raw --id 501 --name brainspade"
+        free = next(
+            (number for number in range(501, 1000) if not any(Path("nnUNet_raw").glob(f"Dataset{number}_*"))), 501
+        )
+        return f"brainspade export-nnunet {shlex.quote(str(folder))} --out nnUNet_raw --id {free} --name brainspade"
     parent = shlex.quote(str(folder.resolve().parent))
     return f"nnUNet_raw={parent} nnUNetv2_plan_and_preprocess -d {number} -c 2d --verify_dataset_integrity"
 

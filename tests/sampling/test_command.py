@@ -14,6 +14,7 @@ from brainspade_cli.sampling import sample as sampling
 from brainspade_cli.sampling.command import MOST_STYLES, sample_command
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.run import SampleRequest
+from tests.conftest import CommandLine
 
 PLAN = PairPlan(seed=3, tumour=True, tumour_fraction=0.25, sampler="ddim", steps=80, guidance=1.5, faint_fraction=0.2)
 
@@ -64,3 +65,21 @@ def test_what_has_no_effect_is_not_said() -> None:
 def test_a_thousand_scans_are_not_listed() -> None:
     many = [("t1", f"{number}.nii.gz") for number in range(MOST_STYLES + 1)]
     assert "--style SCANS --n 40" in command(styles=many)
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [(["--tumour-fraction", "0.5"], "--tumour"), (["--faint-fraction", "0.5"], "--tumour or --labels")],
+)
+def test_an_option_that_would_do_nothing_is_refused(command_line: CommandLine, words: list[str], needed: str) -> None:
+    code, out, error = command_line("sample", "--style", "@flair", *words)
+    assert (code, out) == (2, "")
+    assert error.strip().endswith(f"needs {needed}.")
+
+
+def test_an_option_in_the_environment_may_stand_for_all_runs(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRAINSPADE_TUMOUR_FRACTION", "0.75")
+    _, _, error = command_line("sample", "--style", "nowhere.nii.gz")
+    assert "There is no style scan nowhere.nii.gz" in error

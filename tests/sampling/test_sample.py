@@ -452,13 +452,19 @@ def test_labels_that_fail_are_counted_and_said(
     assert all(row["problems"] == ["it is ugly"] for row in rows(RawLayout(request_for().folder, ".nii.gz")))
 
 
-def test_the_next_command_fits_the_folder(request_for: Callable[..., SampleRequest]) -> None:
+def test_the_next_command_fits_the_folder(
+    request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nnUNet_raw" / "Dataset501_brainspade").mkdir(parents=True)
     named = run_sampling(request_for(pairs=1), quiet())
     assert named["next"] == (
         f"nnUNet_raw={request_for().folder.parent} nnUNetv2_plan_and_preprocess -d 501 -c 2d --verify_dataset_integrity"
     )
     other = run_sampling(request_for("mine", pairs=1), quiet())
     assert other["next"].startswith(f"brainspade export-nnunet {request_for('mine').folder}")
+    # Number 501 is taken.
+    assert "--id 502 " in other["next"]
 
 
 @pytest.mark.parametrize(
