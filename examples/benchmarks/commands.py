@@ -30,7 +30,7 @@ def sample_command(style: Path, folder: Path, pairs: int, options: list[str]) ->
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     labels, first, memory = folder / "labelsTr", 0.0, 0
     while True:
-        memory = max(memory, _peak_so_far(process.pid))
+        memory = max(memory, peak_so_far(process.pid))
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if not first and labels.is_dir() and any(entry.name[0] != "." for entry in os.scandir(labels)):
             first = time.perf_counter() - begun
@@ -43,8 +43,8 @@ def sample_command(style: Path, folder: Path, pairs: int, options: list[str]) ->
     return Measured(pairs, time.perf_counter() - begun, first, memory or usage.ru_maxrss * 1024)
 
 
-def _peak_so_far(pid: int) -> int:
-    """Peak memory in bytes, 0 where the system does not say.
+def peak_so_far(pid: int) -> int:
+    """Peak resident memory of a process in bytes, 0 where the system does not say.
 
     What wait4 gives at the end counts the moments before the command was loaded, when the memory was still this one's.
     """

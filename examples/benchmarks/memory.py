@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from commands import peak_so_far
 from torch import nn
 
 from brainspade_cli.anatomy import CHANNELS
@@ -87,7 +89,7 @@ def measure(name: str, training: str, batch: int) -> list[Peak]:
         Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
         trained = train(run, replace(stage, picture=None))
         parameters = sum(value.numel() for module in stage.modules.values() for value in module.parameters())
-        peaks.append(Peak(stage.name, batch, parameters, _peak()))
+        peaks.append(Peak(stage.name, batch, parameters, peak_so_far(os.getpid())))
         return trained
 
     Run.train = watched  # type: ignore[method-assign]
@@ -157,11 +159,6 @@ def _make_slices(folder: Path) -> None:
             fingerprint=name,
         )
         write_record(folder, record)
-
-
-def _peak() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ class Choices:
     """What a user may choose. `healthy`, `patients`: datasets of the slice set. `weights`: digest of the weights.
 
     `styles`: whose scans give the style in experiments 3.2 and 3.3: those of "training" people (all patients in 3.2,
-    the five of R in 3.3), or of the "target" people themselves, without their labels. The paper
-    takes scans of the target dataset.
+    the five of R in 3.3), or of the "target" people themselves, without their labels. The paper takes scans of the
+    target dataset.
     `synthetic_labels`: "patients" or "healthy", the labels drawn for the target style of experiment 3.2.
     """
 

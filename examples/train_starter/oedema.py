@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.anatomy import BACKGROUND, OEDEMA, WM
+from brainspade_cli.anatomy import OEDEMA, WM
+from brainspade_cli.evaluating.image_statistics import standardise
 from brainspade_cli.nnunet.dataset import RawCase, read_dataset
 from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.slices import open_slice_set
@@ -45,9 +46,7 @@ def main(slices: Path, dataset: Path) -> None:
 
 def _pair(case: RawCase, channel: int) -> tuple[NDArray[np.generic], NDArray[np.float32]]:
     """A label and an image of it, z-scored over the brain."""
-    label, image = read_plane(case.label)[0], read_plane(case.images[channel])[0].astype(np.float32)
-    brain = image[label != BACKGROUND]
-    return label, (image - brain.mean()) / brain.std()
+    return read_plane(case.label)[0], standardise(read_plane(case.images[channel])[0])[0]
 
 
 def _differences(pairs: Iterable[tuple[NDArray[np.generic], NDArray[np.float32]]]) -> list[float]:
