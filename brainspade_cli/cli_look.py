@@ -25,15 +25,17 @@ def evaluate(
         Path | None, typer.Option(help="Real people: a slice set, or a raw dataset of slices with the same labels.")
     ] = None,
     split: Annotated[
-        str, typer.Option(metavar="held-out|train|all", help="Whom of a slice set to compare with.")
+        str, typer.Option(metavar="NAME", help="Whom of a slice set to compare with: held-out, train or all.")
     ] = "held-out",
     population: Annotated[
-        str, typer.Option(metavar="auto|healthy|tumour|all", help="auto: the one that the dataset was drawn from.")
+        str, typer.Option(metavar="NAME", help="healthy, tumour, all, or auto: that which the dataset was drawn from.")
     ] = "auto",
     style: Annotated[
         list[Path] | None, typer.Option(help="A style scan of the dataset, to compare histograms with.")
     ] = None,
-    most: Annotated[int, typer.Option("--max-slices", min=2, help="Slices of each set to look at, at most.")] = 5000,
+    most: Annotated[
+        int, typer.Option("--max-slices", metavar="K", min=2, help="Slices of each set to look at, at most.")
+    ] = 5000,
     seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="The report. Default: brainspade/evaluation.json in the dataset.")

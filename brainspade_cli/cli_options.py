@@ -11,9 +11,11 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages and no progress; warnings stay.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-Seed = Annotated[int, typer.Option(envvar="BRAINSPADE_SEED", min=0, help="All randomness follows from it.")]
-Device = Annotated[str, typer.Option(envvar="BRAINSPADE_DEVICE", metavar="auto|cpu|cuda|mps")]
-Precision = Annotated[str, typer.Option(envvar="BRAINSPADE_PRECISION", metavar="auto|fp32|bf16")]
+Seed = Annotated[
+    int, typer.Option(envvar="BRAINSPADE_SEED", metavar="K", min=0, help="All randomness follows from it.")
+]
+Device = Annotated[str, typer.Option(envvar="BRAINSPADE_DEVICE", metavar="NAME", help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(envvar="BRAINSPADE_PRECISION", metavar="NAME", help="auto, fp32 or bf16.")]
 Weights = Annotated[
     str | None,
     typer.Option(

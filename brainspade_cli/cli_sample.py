@@ -29,14 +29,21 @@ def sample(
         typer.Option(help="A scan, a folder or a glob; t1=FILE names its channel; @flair takes the weights' own bank."),
     ] = None,
     more_styles: Annotated[list[str] | None, typer.Argument(metavar="[STYLE]...", help="Further styles.")] = None,
-    n: Annotated[int, typer.Option("--n", "-n", envvar="BRAINSPADE_N", min=1, help="Pairs to make.")] = 100,
+    n: Annotated[
+        int, typer.Option("--n", "-n", envvar="BRAINSPADE_N", metavar="K", min=1, help="Pairs to make.")
+    ] = 100,
     tumour: Annotated[bool, typer.Option("--tumour", help="Draw labels of patients with a brain tumour.")] = False,
     tumour_fraction: Annotated[
-        float, typer.Option(envvar="BRAINSPADE_TUMOUR_FRACTION", min=0, max=1, help="Slices with a lesion, of all.")
+        float,
+        typer.Option(
+            envvar="BRAINSPADE_TUMOUR_FRACTION", metavar="F", min=0, max=1, help="Slices with a lesion, of all."
+        ),
     ] = 0.5,
     faint_fraction: Annotated[
         float,
-        typer.Option(envvar="BRAINSPADE_FAINT_FRACTION", min=0, max=1, help="Oedemas painted fainter, of all."),
+        typer.Option(
+            envvar="BRAINSPADE_FAINT_FRACTION", metavar="F", min=0, max=1, help="Oedemas painted fainter, of all."
+        ),
     ] = 0.5,
     out: Annotated[
         Path | None,
@@ -45,9 +52,15 @@ def sample(
     weights: Weights = None,
     revision: Revision = None,
     seed: Seed = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler. Default: the sampler's own.")] = None,
-    sampler: Annotated[str, typer.Option(envvar="BRAINSPADE_SAMPLER", metavar="unipc|dpm++|ddim|ancestral")] = "unipc",
-    guidance: Annotated[float, typer.Option(min=0, help="Classifier-free guidance; above 1 costs twice.")] = 1.0,
+    steps: Annotated[
+        int | None, typer.Option(metavar="K", min=1, help="Steps of the sampler. Default: its own.")
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option(envvar="BRAINSPADE_SAMPLER", metavar="NAME", help="unipc, dpm++, ddim or ancestral.")
+    ] = "unipc",
+    guidance: Annotated[
+        float, typer.Option(metavar="F", min=0, help="Classifier-free guidance; above 1 costs twice.")
+    ] = 1.0,
     file_format: Annotated[str, typer.Option("--format", metavar="nifti|png")] = "nifti",
     labels: Annotated[Path | None, typer.Option(help="Paint these labels instead of drawing new ones.")] = None,
     save_pv: Annotated[bool, typer.Option("--save-pv", help="Keep the partial-volume maps as well.")] = False,
@@ -122,10 +135,14 @@ def sample(
 
 def export_nnunet(
     datasets: Annotated[list[Path], typer.Argument(help="Datasets made by `brainspade sample`.")],
-    dataset_id: Annotated[int, typer.Option("--id", min=1, max=999, help="nnU-Net's number of the new dataset.")],
+    dataset_id: Annotated[
+        int, typer.Option("--id", metavar="K", min=1, max=999, help="nnU-Net's number of the new dataset.")
+    ],
     name: Annotated[str, typer.Option(help="Its name: letters, digits, - and _.")],
     out: Annotated[Path | None, typer.Option(help="Default: $nnUNet_raw or ./nnUNet_raw.")] = None,
-    task: Annotated[str, typer.Option(metavar="all|tissues|tumour|FILE", help="Which labels; FILE: a JSON.")] = "all",
+    task: Annotated[
+        str, typer.Option(metavar="TASK", help="Which labels: all, tissues, tumour, or a JSON file.")
+    ] = "all",
     real: Annotated[Path | None, typer.Option(help="A real nnU-Net raw dataset to merge in.")] = None,
     splits: Annotated[
         bool, typer.Option("--splits", help="Write splits_final.json; only real cases validate.")

@@ -30,7 +30,9 @@ def prepare(
     held_out: Annotated[
         list[str] | None, typer.Option(help="A person to keep out of every training; give it once per person.")
     ] = None,
-    jobs: Annotated[int, typer.Option(envvar="BRAINSPADE_JOBS", min=1, help="Scans at a time (3 GB each).")] = 1,
+    jobs: Annotated[
+        int, typer.Option(envvar="BRAINSPADE_JOBS", metavar="K", min=1, help="Scans at a time (3 GB each).")
+    ] = 1,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -55,8 +57,10 @@ def train_labels(
     slices: SliceFolder,
     out: Out,
     preset: PresetName = "starter",
-    population: Annotated[str, typer.Option(metavar="healthy|tumour|both", help="Which denoisers to train.")] = "both",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each denoiser, in place of the preset's.")] = None,
+    population: Annotated[str, typer.Option(metavar="NAME", help="Denoisers: healthy, tumour or both.")] = "both",
+    steps: Annotated[
+        int | None, typer.Option(metavar="K", min=1, help="Steps of each denoiser, in place of the preset's.")
+    ] = None,
     start_from: StartFrom = None,
     resume: Resume = False,
     seed: Seed = 0,
@@ -93,9 +97,12 @@ def train_images(
     slices: SliceFolder,
     out: Out,
     preset: PresetName = "starter",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the generator, in place of the preset's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="K", min=1, help="Steps of the generator, in place of the preset's.")
+    ] = None,
     perceptual: Annotated[
-        str, typer.Option(metavar="auto|vgg19|efficientnet-lite0|self", help="Network behind the perceptual loss.")
+        str,
+        typer.Option(metavar="NAME", help="Network of the perceptual loss: auto, vgg19, efficientnet-lite0 or self."),
     ] = "auto",
     start_from: StartFrom = None,
     resume: Resume = False,

@@ -66,6 +66,13 @@ def test_help_leads_with_an_example(run, command):
     assert out.index("Example:") < out.index("Options")
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_cuts_no_word_in_a_usual_terminal(run, monkeypatch, command):
+    # Rich cuts a name that is wider than its column, and of a variable only the whole name is of use.
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "…" not in run(*command, "--help")[1]
+
+
 def test_help_loads_nothing_heavy():
     script = (
         "import sys; from brainspade_cli import cli; sys.argv = ['brainspade', 'sample', '--help']\n"
