@@ -109,9 +109,14 @@ def dataset_folder(dataset_id: int, name: str, parent: Path | None = None) -> Pa
 def refuse_shared_id(folder: Path) -> None:
     """Raise DatasetError where another dataset beside `folder` has its id: nnU-Net would then refuse both."""
     number, _ = dataset_identity(folder)
-    others = sorted(path.name for path in folder.parent.glob(f"Dataset{number:03d}_*") if path.name != folder.name)
+    others = [name for name in datasets_of_number(folder.parent, number) if name != folder.name]
     if others:
         raise DatasetError(f"{folder.parent} already has a dataset of number {number}, {others[0]}; choose another id.")
+
+
+def datasets_of_number(parent: Path, number: int) -> list[str]:
+    """Names of the datasets in `parent` whose id is `number`, sorted; none where there is no such folder."""
+    return sorted(path.name for path in parent.glob(f"Dataset{number:03d}_*"))
 
 
 def dataset_identity(folder: Path) -> tuple[int, str]:
