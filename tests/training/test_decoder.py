@@ -129,3 +129,19 @@ def test_the_decoder_of_given_weights_is_trained_and_nothing_else(
         old, new = plain.config.sha256, after.config.sha256
         assert set(new) == set(old)
         assert {name for name in old if new[name] != old[name]} == {"label_autoencoder.safetensors"}
+
+
+def test_sharper_maps_are_powers_of_those_before_and_nothing_else_changes(plain: Bundle, tmp_path: Path) -> None:
+    example_script("train_starter/sharpen.py").main(plain.folder, tmp_path, 1.5)
+    sharper = open_bundle(tmp_path)
+    assert changed_layers(plain, sharper) == {"decoder"}
+    old, new = plain.config, sharper.config
+    assert {name for name in old.sha256 if new.sha256.get(name) != old.sha256[name]} == {
+        "label_autoencoder.safetensors"
+    }
+    assert (new.stages, new.latent, new.people) == (old.stages, old.latent, old.people)
+    latents = 5 * torch.randn(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    before, after = (bundle.network("label_autoencoder").decode_maps(latents) for bundle in (plain, sharper))
+    powers = before**1.5
+    torch.testing.assert_close(after, powers / powers.sum(dim=1, keepdim=True), atol=2e-3, rtol=0)
+    assert float((after - before).abs().max()) > 0.02
