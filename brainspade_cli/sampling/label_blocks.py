@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.bundle_config import ConditionTable
 from brainspade_cli.devices import Compute
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
-from brainspade_cli.sampling.label_checks import crumbs, holes, label_problems, lesion_pixels
-from brainspade_cli.sampling.label_maps import filled, to_maps, without_lesions
+from brainspade_cli.sampling.label_checks import label_problems, lesion_pixels
+from brainspade_cli.sampling.label_maps import to_maps, without_lesions
+from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs
 from brainspade_cli.sampling.plan import MAX_ATTEMPTS, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.weights import Bundle
@@ -178,13 +178,10 @@ class GeneratedLabels:
                 healthy, channels = to_maps(without_lesions(logits[place : place + 1]))
                 maps[place], label = healthy[0].cpu().numpy(), channels[0].cpu().numpy()
                 problems = label_problems(label, lesion)
-            loose = crumbs(label)
-            if loose.any():
-                maps[place][:, loose], maps[place][BACKGROUND, loose], label[loose] = 0, 255, BACKGROUND
+            if drop_crumbs(maps[place], label):
                 # A lesion may have lain in the pieces that were just taken away.
                 problems = tuple(dict.fromkeys((*problems, *label_problems(label, lesion))))
-            if (gaps := holes(label)).any():
-                maps[place][:, gaps], label[gaps] = filled(maps[place][:, gaps])
+            close_gaps(maps[place], label)
             draws.append(
                 LabelDraw(
                     maps=maps[place],

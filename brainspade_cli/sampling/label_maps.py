@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from brainspade_cli.anatomy import BACKGROUND, CSF, LESIONS, TUMOUR
+from brainspade_cli.anatomy import LESIONS
 
 # Maps (B, 8, X, Y) of bytes that sum to 255, and labels (B, X, Y), their argmax; uint8 both.
 Labelled = tuple[Tensor, Tensor]
@@ -43,15 +41,3 @@ def without_lesions(logits: Tensor) -> Tensor:
     healthy = logits.clone()
     healthy[:, list(LESIONS)] = -torch.inf
     return healthy
-
-
-def filled(maps: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """PV maps (8, N) of N pixels, bytes that sum to 255, with background's share given to the next likely tissue.
-
-    CSF where there is none. Returns the maps and the tissues (N,), their argmax where it was background before.
-    """
-    tissue = CSF + maps[CSF:TUMOUR].argmax(axis=0)
-    maps = maps.copy()
-    maps[tissue, np.arange(len(tissue))] += maps[BACKGROUND]
-    maps[BACKGROUND] = 0
-    return maps, tissue.astype(np.uint8)

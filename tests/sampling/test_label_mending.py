@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from brainspade_cli.anatomy import BACKGROUND, CHANNELS, CSF, GM, LESIONS, TUMOUR, WM
+from brainspade_cli.geometry import SLICE_SHAPE
+from brainspade_cli.sampling.label_checks import crumbs, holes
+from brainspade_cli.sampling.label_maps import to_maps
+from brainspade_cli.sampling.label_mending import OUTLINE_PIXELS, close_gaps, drop_crumbs
+from tests.sampling.parts import ellipse_label
+
+
+def drawn(seed: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Maps and label of a brain of random tissues and lesions, soft at its outline, with specks of background in it."""
+    generator = torch.Generator().manual_seed(seed)
+    values = spread * torch.randn(1, CHANNELS, *SLICE_SHAPE, generator=generator)
+    soft = ndimage.gaussian_filter((ellipse_label() == BACKGROUND).astype(np.float32), 1.0)
+    values[0, BACKGROUND] += torch.from_numpy(12 * spread * (soft - 0.5))
+    maps, labels = to_maps(values)
+    return maps.numpy()[0], labels.numpy()[0]
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.1, 1.0, 30.0]))
+@settings(max_examples=25, deadline=None)
+def test_background_has_no_share_within_a_brain_and_all_else_stays(seed: int, spread: float) -> None:
+    maps, label = drawn(seed, spread)
+    before, labelled = maps.copy(), label.copy()
+    gaps = holes(label)
+    close_gaps(maps, label)
+    assert (maps.sum(axis=0, dtype=int) == 255).all()
+    assert (maps.argmax(axis=0) == label).all()
+    assert not holes(label).any()
+    deep = ndimage.distance_transform_cdt(label != BACKGROUND, "taxicab") > OUTLINE_PIXELS
+    assert not maps[BACKGROUND, deep | gaps].any()
+    # What is no gap keeps its label, what lies outside or in the outline its maps as well.
+    assert (label[~gaps] == labelled[~gaps]).all()
+    assert (maps[:, ~(deep | gaps)] == before[:, ~(deep | gaps)]).all()
+    # A gap becomes the next likely tissue, CSF where there is none, and no lesion.
+    assert (label[gaps] == CSF + before[CSF:TUMOUR, gaps].argmax(axis=0)).all()
+    assert (maps[list(LESIONS)][:, gaps] == before[list(LESIONS)][:, gaps]).all()
+
+
+def test_the_surroundings_of_a_hole_lose_their_share_of_background() -> None:
+    label = ellipse_label(tumour=True)
+    maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
+    x, y = np.argwhere(label == TUMOUR)[0]
+    for place, channel in (((90, 120), WM), ((90, 121), GM), ((x, y), TUMOUR)):
+        label[place] = channel
+        maps[(slice(None), *place)] = 0
+        maps[(BACKGROUND, *place)], maps[(channel, *place)] = 100, 155
+    maps[:, 90, 122] = 0
+    maps[BACKGROUND, 90, 122], maps[GM, 90, 122], label[90, 122] = 155, 100, BACKGROUND
+    close_gaps(maps, label)
+    assert [label[90, 120], label[90, 121], label[90, 122], label[x, y]] == [WM, GM, GM, TUMOUR]
+    assert [maps[WM, 90, 120], maps[GM, 90, 121], maps[GM, 90, 122], maps[TUMOUR, x, y]] == [255] * 4
+
+
+@pytest.mark.parametrize("loose", [False, True])
+def test_crumbs_become_background(loose: bool) -> None:
+    label = ellipse_label()
+    if loose:
+        label[2:6, 2:6] = GM
+    maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
+    assert drop_crumbs(maps, label) == loose
+    assert (label == ellipse_label()).all()
+    assert (maps.argmax(axis=0) == label).all()
+    assert not crumbs(label).any()
