@@ -54,7 +54,7 @@ def main(slices: Path, weights: Path, out: Path, training: Preset, device: str =
     """Train the painter of `weights` for the steps of `training`; put the average and all else of them into `out`."""
     request = TrainingRequest(slices, out / "painter", training, resume=True, start_from=str(weights), device=device)
     train_images(request, "auto", Reporter())
-    start, trained = open_bundle(weights), open_bundle(out / "painter")
+    start, trained = open_bundle(str(weights)), open_bundle(str(out / "painter"))
     copy_bundle(start, out)
     config = trained.config.to_json()
     config["stages"][PAINTER]["steps"] += start.config.stages.get(PAINTER, {}).get("steps", 0)

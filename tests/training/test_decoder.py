@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from brainspade_cli.console import Reporter
+from brainspade_cli.errors import InputError
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.training import autoencoder
@@ -132,16 +133,27 @@ def test_the_decoder_of_given_weights_is_trained_and_nothing_else(
 
 
 def test_sharper_maps_are_powers_of_those_before_and_nothing_else_changes(plain: Bundle, tmp_path: Path) -> None:
-    example_script("train_starter/sharpen.py").main(plain.folder, tmp_path, 1.5)
-    sharper = open_bundle(tmp_path)
-    assert changed_layers(plain, sharper) == {"decoder"}
-    old, new = plain.config, sharper.config
-    assert {name for name in old.sha256 if new.sha256.get(name) != old.sha256[name]} == {
-        "label_autoencoder.safetensors"
-    }
-    assert (new.stages, new.latent, new.people) == (old.stages, old.latent, old.people)
+    sharpen = example_script("train_starter/sharpen.py").main
+    sharpen(plain.folder, tmp_path / "once", 1.5)
+    sharpen(tmp_path / "once", tmp_path / "twice", 1.2)
     latents = 5 * torch.randn(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
-    before, after = (bundle.network("label_autoencoder").decode_maps(latents) for bundle in (plain, sharper))
-    powers = before**1.5
-    torch.testing.assert_close(after, powers / powers.sum(dim=1, keepdim=True), atol=2e-3, rtol=0)
-    assert float((after - before).abs().max()) > 0.02
+    before = plain.network("label_autoencoder").decode_maps(latents)
+    for name, power in (("once", 1.5), ("twice", 1.8)):
+        sharper = open_bundle(str(tmp_path / name))
+        assert changed_layers(plain, sharper) == {"decoder"}
+        old, new = plain.config, sharper.config
+        assert set(new.sha256) == set(old.sha256)
+        changed = {file for file in old.sha256 if new.sha256[file] != old.sha256[file]}
+        assert changed == {"label_autoencoder.safetensors"}
+        assert (new.latent, new.people) == (old.latent, old.people)
+        assert new.stages == {**old.stages, "sharpened": {"power": pytest.approx(power)}}
+        after, powers = sharper.network("label_autoencoder").decode_maps(latents), before**power
+        torch.testing.assert_close(after, powers / powers.sum(dim=1, keepdim=True), atol=2e-3, rtol=0)
+        assert float((after - before).abs().max()) > 0.02
+
+
+def test_weights_are_not_sharpened_in_their_place(plain: Bundle) -> None:
+    before = plain.config
+    with pytest.raises(InputError, match="another folder"):
+        example_script("train_starter/sharpen.py").main(plain.folder, plain.folder, 1.5)
+    assert open_bundle(str(plain.folder)).config == before
