@@ -1,4 +1,4 @@
-"""Make the style scans of the quickstart, t1.nii.gz and flair.nii.gz: volumes of a brain that is nobody's.
+"""Make the style scans of the quickstart, t1.nii.gz and flair.nii.gz: volumes of a brain that was drawn.
 
     python examples/quickstart/make_style.py WEIGHTS examples/quickstart
 
@@ -17,8 +17,8 @@ from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents, samplers
 from brainspade_cli.files import replacing
 from brainspade_cli.geometry import GRID_SHAPE, SLICE_SHAPE, grid_affine
-from brainspade_cli.sampling.label_checks import crumbs
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
+from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs
 from brainspade_cli.weights import Bundle, open_bundle
 
 SPACING_MM = 4
@@ -33,21 +33,23 @@ def drawn_maps(bundle: Bundle) -> torch.Tensor:
     shape = (len(statistics.mean), *(side // networks.autoencoder.down_sampling for side in SLICE_SHAPE))
     conditions = torch.zeros(len(levels), 3)
     conditions[:, 0] = levels / (GRID_SHAPE[2] - 1)
-    generators = [torch.Generator().manual_seed(SEED) for _ in levels]
+    generator = torch.Generator().manual_seed(SEED)
     denoiser = bundle.network("denoiser_healthy")
     latents = sample_latents(
         lambda noisy, timesteps: denoiser(noisy, timesteps, conditions),
-        torch.stack([torch.randn(shape, generator=generator) for generator in generators]),
+        torch.randn(shape, generator=generator).expand(len(levels), -1, -1, -1),
         schedule=NoiseSchedule(networks.schedule),
         sampler=next(iter(samplers())),
-        generators=generators,
+        generators=[generator] * len(levels),
         limit=statistics.limit,
     )
     latents = latents * torch.tensor(statistics.std)[:, None, None] + torch.tensor(statistics.mean)[:, None, None]
     decoder = bundle.network("label_autoencoder")
     maps, labels = to_maps(torch.cat([without_lesions(decoder.decode(part)) for part in latents.split(4)]))
-    loose = torch.from_numpy(np.stack([crumbs(label) for label in labels.numpy()]))
-    return torch.where(loose[:, None], 255 * (torch.arange(maps.shape[1]) == BACKGROUND)[:, None, None], maps) / 255
+    for fractions, label in zip(maps.numpy(), labels.numpy(), strict=True):
+        drop_crumbs(fractions, label)
+        close_gaps(fractions, label)
+    return maps / 255
 
 
 @torch.inference_mode()
