@@ -13,8 +13,8 @@ from brainspade_cli.anatomy import BACKGROUND, CSF, TUMOUR
 from brainspade_cli.sampling.label_checks import crumbs, holes
 
 # Partial volumes of brain and background are two pixels wide: further in, one pixel in a hundred of OASIS and BraTS has
-# a tenth of background or more. Drawn labels had such pixels in six slices of ten, for maps that leave vessels out
-# have them, and the painter, which was shown no image of these, drew dark specks and rings there.
+# a tenth of background or more. Maps that leave vessels out have more of these, and so have labels that are drawn; the
+# painter, which was shown no image of such maps, makes dark specks and rings there.
 OUTLINE_PIXELS = 2
 
 

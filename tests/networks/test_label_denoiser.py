@@ -160,9 +160,10 @@ def test_fast_attention_says_what_the_plain_one_says(copied, monkeypatch):
     torch.testing.assert_close(quick, slow.detach(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+# Single precision to the last bit on some processors; others add up the last rows of a matrix in another order.
+@pytest.mark.parametrize(("precision", "off"), [(torch.float32, 5e-6), (torch.bfloat16, 0.0)])
 @torch.no_grad()
-def test_a_prediction_does_not_depend_on_its_neighbours(precision):
+def test_a_prediction_does_not_depend_on_its_neighbours(precision, off):
     network = build(trained=True)
     network.unet.to(precision)
     order = torch.tensor([2, 0, 1])
@@ -173,5 +174,4 @@ def test_a_prediction_does_not_depend_on_its_neighbours(precision):
         shuffled = network(latents(3)[order], TIMESTEPS[order], CONDITION_ROWS[order])
     finally:
         torch.set_num_threads(threads)
-    # To the last bit on some processors; others multiply the last rows of a matrix in another order.
-    torch.testing.assert_close(shuffled, straight[order], atol=1e-5, rtol=0)
+    torch.testing.assert_close(shuffled, straight[order], atol=off, rtol=0)
