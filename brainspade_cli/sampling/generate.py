@@ -125,9 +125,9 @@ class Painter:
         """
         row = [
             (place, channel, share, maps)
-            for place, draw in enumerate(draws)
+            for place, parts in enumerate(map(mixture, draws))
             for channel in range(len(choices[place]))
-            for share, maps in mixture(draw)
+            for share, maps in parts
         ]
         images = {place: np.zeros((len(choices[place]), *draws[place].label.shape), np.float32) for place in wanted}
         start = 0

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from brainspade_cli.anatomy import OEDEMA, WM
 from brainspade_cli.sampling.label_blocks import LabelDraw
+from brainspade_cli.sampling.lesion_borders import softened
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator
 
@@ -30,13 +31,13 @@ def with_contrast(draw: LabelDraw, plan: PairPlan, index: int) -> LabelDraw:
 def mixture(draw: LabelDraw) -> list[tuple[float, NDArray[np.uint8]]]:
     """What the image of a label is mixed from: shares that sum to 1, each with the PV maps (8, 192, 256) to paint.
 
-    A faint oedema is painted once as it is and once with white matter in its place. (Partial volumes of both would take
-    one image in place of two, but the painter draws a line around these in T1s.)
+    Borders of lesions are soft there. A faint oedema is painted once as it is and once with white matter in its place.
+    (Partial volumes of both would take one image in place of two, but in T1s all oedemas would look alike.)
     """
     if draw.oedema_contrast == 1:
-        return [(1.0, draw.maps)]
+        return [(1.0, softened(draw.maps))]
     without = draw.maps.copy()
     # A pixel's maps sum to 255, so that no sum of two overflows a byte.
     without[WM] += without[OEDEMA]
     without[OEDEMA] = 0
-    return [(draw.oedema_contrast, draw.maps), (1 - draw.oedema_contrast, without)]
+    return [(draw.oedema_contrast, softened(draw.maps)), (1 - draw.oedema_contrast, softened(without))]

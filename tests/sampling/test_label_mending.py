@@ -60,6 +60,15 @@ def test_the_surroundings_of_a_hole_lose_their_share_of_background() -> None:
     assert [maps[WM, 90, 120], maps[GM, 90, 121], maps[GM, 90, 122], maps[TUMOUR, x, y]] == [255] * 4
 
 
+def test_two_pixels_of_a_brain_are_its_outline() -> None:
+    label = np.full(SLICE_SHAPE, WM, np.uint8)
+    label[:50] = BACKGROUND
+    maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
+    maps[WM, 50:56], maps[BACKGROUND, 50:56] = 200, 55
+    close_gaps(maps, label)
+    assert (maps[BACKGROUND, 50:56] == np.array([55, 55, 0, 0, 0, 0])[:, None]).all()
+
+
 @pytest.mark.parametrize("loose", [False, True])
 def test_crumbs_become_background(loose: bool) -> None:
     label = ellipse_label()
