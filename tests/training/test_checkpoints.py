@@ -217,12 +217,17 @@ def test_a_signal_while_the_last_checkpoint_is_saved_is_not_lost(
         return save(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "save_checkpoint", interrupted)
-    before = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit(143)))
+    # What a shell starts in the background ignores SIGINT, and so do the tests then.
+    before = [
+        (signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit(143)))),
+        (signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)),
+    ]
     try:
         with pytest.raises(kind):
             run_toy(tmp_path, toy_stage(1))
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for handled, handler in before:
+            signal.signal(handled, handler)
     assert step_of(tmp_path) == 1
 
 
