@@ -16,9 +16,9 @@ from brainspade_cli.preparing.partial_volumes import quantise
 
 # Standard deviation of the blur. In FLAIRs of training patients an oedema keeps of its difference to white matter .90,
 # .81, .69, .46, .21 and .10 from four pixels inside its border to two outside; painted with borders as they are .98,
-# .95, .72, .35, .24 and .06, and twice as steep, with this blur .91, .84, .67, .35, .23 and .12
-# (`examples/train_starter/borders.py`). Borders with CSF are sharper in scans, but holding CSF's share fits them worse
-# by all else: by .73 SDs within four pixels of a border, in place of .67.
+# .95, .72, .35, .24 and .06, with this blur .91, .84, .67, .35, .23 and .12 (`examples/train_starter/borders.py`).
+# Borders with CSF are sharper in scans, but with CSF keeping its share images are off by .73 SDs within four pixels of
+# a border, in place of .67.
 BLUR_PIXELS = 1.5
 REACH = math.ceil(4 * BLUR_PIXELS)
 # What is narrower than the blur would fade from the image and not from the label.
@@ -39,18 +39,19 @@ def softened(maps: NDArray[np.uint8]) -> NDArray[np.uint8]:
     around = maps[box].astype(np.float32) / 255
     blurred = ndimage.gaussian_filter(around, (0, BLUR_PIXELS, BLUR_PIXELS), mode="nearest")
     smallest = np.finfo(np.float32).tiny
-    in_brain, blurred_in_brain = (part[BACKGROUND + 1 :].sum(axis=0) for part in (around, blurred))
+    brain, blurred_brain = around[BACKGROUND + 1 :], blurred[BACKGROUND + 1 :]
+    in_brain = brain.sum(axis=0)
     # From here on shares are of what the pixel has of brain.
-    own = around[BACKGROUND + 1 :] / np.maximum(in_brain, smallest)
-    tissue, lesions = own[: -len(LESIONS)], own[-len(LESIONS) :]
-    share = blurred[-len(LESIONS) :] / np.maximum(blurred_in_brain, smallest)
+    tissue, lesions = np.split(brain / np.maximum(in_brain, smallest), [-len(LESIONS)])
+    blurred_tissue, blurred_lesions = np.split(blurred_brain, [-len(LESIONS)])
+    share = blurred_lesions / np.maximum(blurred_brain.sum(axis=0), smallest)
     near = share.any(axis=0)
     share = np.maximum(share, LEAST_KEPT * lesions)
     share /= np.maximum(share.sum(axis=0), 1)
     # What little tissue a pixel of a lesion has is what its border leaves by chance: the more of a lesion there is, the
     # more what lies beneath it is taken from around.
     of_tissue = tissue.sum(axis=0)
-    beneath = of_tissue * tissue + (1 - of_tissue) * blurred[BACKGROUND + 1 : -len(LESIONS)]
+    beneath = of_tissue * tissue + (1 - of_tissue) * blurred_tissue
     beneath /= np.maximum(beneath.sum(axis=0), smallest)
     mixed = np.concatenate([(1 - share.sum(axis=0)) * beneath, share]) * in_brain
     soft = maps.copy()
