@@ -119,5 +119,24 @@ def weights_list(as_json: Json = False) -> None:
 
 
 def _table(info: dict[str, Any]) -> str:
+    """A line a key; what has names of its own goes below it, a line each."""
     width = max(len(key) for key in info)
-    return "\n".join(f"{key:<{width}}  {value}" for key, value in info.items())
+    lines = []
+    for key, value in info.items():
+        inner = {name: _shown(one) for name, one in value.items()} if isinstance(value, dict) else {"": _shown(value)}
+        longest = max(map(len, inner), default=0)
+        shown = [f"{name:<{longest}}  {text}".lstrip() for name, text in inner.items()] or ["none"]
+        lines += [f"{key:<{width}}  {shown[0]}", *(f"{'':<{width}}  {one}" for one in shown[1:])]
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "none" if value is None else str(value)

@@ -231,6 +231,12 @@ def test_from_one_scan_to_a_checked_task(run, weights, tmp_path, style):
     code, stdout, _ = run("weights", "info", "--weights", weights, "--json")
     assert code == 0
     assert json.loads(stdout)["preset"] == "tiny"
+    code, stdout, _ = run("weights", "info", "--weights", weights)
+    assert code == 0
+    assert not set("{}[]'") & set(stdout), "written for people"
+    described = [line.split(maxsplit=1) for line in stdout.splitlines()]
+    assert ["preset", "tiny"] in described
+    assert ["modalities", ", ".join(json.loads((weights / "config.json").read_text())["modalities"])] in described
 
 
 def test_an_interrupted_command_ends_with_130(run, monkeypatch, slice_folder, tmp_path):
