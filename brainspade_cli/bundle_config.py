@@ -31,6 +31,8 @@ MAX_LEVELS = 16
 MAX_LATENT = 1e5
 MIN_LATENT_SPREAD = 1e-6
 MAX_COUNT = 1e12
+# A sampler's weights of what it knows are about 1; far larger ones would blow up what networks see.
+MAX_WEIGHT = 100.0
 # The parts of a bundle, one tensor file each, and the command that makes each.
 MADE_BY = {
     "label_autoencoder": "brainspade train-labels SLICES --out WEIGHTS",
@@ -82,6 +84,23 @@ class ConditionTable:
 
 
 @dataclass(frozen=True)
+class Solver:
+    """A sampler fitted to one denoiser (`fitted_sampler`): the timesteps that it visits, from noisy to clean.
+
+    After evaluation k the latents are replaced by `weights[k][0]` times themselves plus `weights[k][1 + j]` times the
+    clean latents that evaluation j implied, j from 0 to k. The last row gives the clean latents.
+    """
+
+    timesteps: tuple[int, ...]
+    weights: tuple[tuple[float, ...], ...]
+
+    @property
+    def steps(self) -> int:
+        """Number of evaluations."""
+        return len(self.timesteps)
+
+
+@dataclass(frozen=True)
 class People:
     """Names of the people that the networks were trained on, and of those kept out of every training."""
 
@@ -109,6 +128,7 @@ class BundleConfig:
     labels: tuple[str, ...] = NAMES
     latent: LatentStatistics | None = None
     conditions: dict[str, ConditionTable] = field(default_factory=dict)
+    solvers: dict[str, Solver] = field(default_factory=dict)
     modalities: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     people: People = People()
@@ -152,6 +172,8 @@ class BundleConfig:
         data = asdict(self)
         if self.latent is None:
             del data["latent"]
+        if not self.solvers:
+            del data["solvers"]
         return {"format": data.pop("format"), **data}
 
 
@@ -235,6 +257,8 @@ def _check(config: BundleConfig) -> None:
         _check_within(config.latent.limit, MIN_LATENT_SPREAD, MAX_LATENT, "latent.limit")
     for population, table in config.conditions.items():
         _check_table(table, f"conditions.{population}")
+    for population, solver in config.solvers.items():
+        _check_solver(solver, config.networks.schedule.steps, f"solvers.{population}")
 
 
 def _check_sizes(sizes: Any, key: str) -> None:
@@ -270,3 +294,15 @@ def _check_table(table: ConditionTable, key: str) -> None:
     counts = [count for row in table.counts for count in row]
     if min(counts) < 0 or max(counts) == 0 or max(counts) > MAX_COUNT:
         raise _MisfitError(f"{key}.counts must be from 0 to {MAX_COUNT:g}, and not all 0")
+
+
+def _check_solver(solver: Solver, steps: int, key: str) -> None:
+    if not solver.timesteps or list(solver.timesteps) != sorted(set(solver.timesteps), reverse=True):
+        raise _MisfitError(f"{key}.timesteps must fall, from the first to the last")
+    if solver.timesteps[0] >= steps or solver.timesteps[-1] < 0:
+        raise _MisfitError(f"{key}.timesteps must lie between 0 and {steps - 1}")
+    if [len(row) for row in solver.weights] != [k + 2 for k in range(solver.steps)]:
+        raise _MisfitError(f"{key}.weights must have a row for each timestep, of 2, 3, 4, ... numbers")
+    for index, row in enumerate(solver.weights):
+        for weight in row:
+            _check_within(weight, -MAX_WEIGHT, MAX_WEIGHT, f"{key}.weights[{index}]")

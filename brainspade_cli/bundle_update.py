@@ -26,6 +26,7 @@ from brainspade_cli.weights import Bundle, read_config
 # safetensors makes files that their owner alone can read.
 READABLE = 0o644
 _DENOISERS = {"denoiser_healthy", "denoiser_tumour"}
+_TABLES = ("networks", "conditions", "solvers", "stages")
 # Weights that are worth nothing beside other weights of the network that they were trained with; codes of training
 # slices beside other weights of any network, for these may have been trained on other people.
 _BOUND_TO = {
@@ -47,17 +48,17 @@ def create_or_update_bundle(
     """Put networks (state dicts by name, or "style_bank" tensors) and configuration into a bundle, new or not.
 
     `config_updates` holds top-level entries of config.json, as JSON data or as the dataclasses above. Entries that are
-    tables by name (networks, conditions, stages) are merged by name; every other entry, `style_bank` too, replaces the
-    old one. A new bundle needs `name` and `preset`; network sizes not given are the preset's. With `half`, floating
-    tensors are stored in half precision where that costs them nothing but rounding.
+    tables by name (networks, conditions, solvers, stages) are merged by name; every other entry, `style_bank` too,
+    replaces the old one. A new bundle needs `name` and `preset`; network sizes not given are the preset's. With `half`,
+    floating tensors are stored in half precision where that costs them nothing but rounding.
 
-    A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder
-    or encoder weights arrive, those that do not arrive with them leave the bundle. (An autoencoder whose decoder
-    alone is another has the same latent space.) Codes of training slices leave with a change of any network, and
-    when training people join, unless they arrive in the same update. The tensor files are on disk before
-    config.json, so an interruption leaves files that config.json does not vouch for, never a bundle that looks
-    right and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a configuration
-    that `BundleConfig.from_json` refuses.
+    A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder or
+    encoder weights arrive, those that do not arrive with them leave the bundle. (An autoencoder whose decoder alone is
+    another has the same latent space.) A solver is fitted to one denoiser, and leaves with it. Codes of training slices
+    leave with a change of any network, and when training people join, unless they arrive in the same update. The tensor
+    files are on disk before config.json, so an interruption leaves files that config.json does not vouch for, never a
+    bundle that looks right and is not. Raises WeightsError for tensors that are not finite, for unknown names and for a
+    configuration that `BundleConfig.from_json` refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -68,7 +69,7 @@ def create_or_update_bundle(
         data: dict[str, Any] = {"format": FORMAT, "labels": list(NAMES), **old}
         for key, value in config_updates.items():
             plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-            merged = key in ("networks", "conditions", "stages") and isinstance(plain, Mapping)
+            merged = key in _TABLES and isinstance(plain, Mapping)
             data[key] = {**data.get(key, {}), **plain} if merged else plain
         if isinstance(data.get("preset"), str):
             sizes = preset(data["preset"])
@@ -96,6 +97,12 @@ def create_or_update_bundle(
                     data.get("stages", {}).pop(name, None)
                 if name == "style_bank" and name not in config_updates:
                     data["style_bank"] = {}
+            for name in sorted(_DENOISERS):
+                population, file = name.removeprefix("denoiser_"), f"{name}.safetensors"
+                if hashes.get(file) != data.get("sha256", {}).get(file) and population not in (
+                    config_updates.get("solvers", {})
+                ):
+                    data.get("solvers", {}).pop(population, None)
             config = BundleConfig.from_json({**data, "sha256": hashes}, str(folder / CONFIG_FILE))
             if set(config.people.train) - known and TRAINING_CODES not in networks:
                 hashes.pop(f"{TRAINING_CODES}.safetensors", None)

@@ -56,8 +56,11 @@ def sample(
         int | None, typer.Option(metavar="K", min=1, help="Steps of the sampler. Default: its own.")
     ] = None,
     sampler: Annotated[
-        str, typer.Option(envvar="BRAINSPADE_SAMPLER", metavar="NAME", help="unipc, dpm++, ddim or ancestral.")
-    ] = "unipc",
+        str,
+        typer.Option(
+            envvar="BRAINSPADE_SAMPLER", metavar="NAME", help="auto, fitted, unipc, dpm++, ddim or ancestral."
+        ),
+    ] = "auto",
     guidance: Annotated[
         float, typer.Option(metavar="F", min=0, help="Classifier-free guidance; above 1 costs twice.")
     ] = 1.0,

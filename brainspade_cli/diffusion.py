@@ -114,12 +114,16 @@ def visited_timesteps(schedule: NoiseSchedule, count: int) -> list[int]:
     signal = schedule.alphas_cumprod
     ratios = (signal / (1 - signal)).log()
     wanted = ratios[0] + (ratios[-1] - ratios[0]) * torch.linspace(0, 1, count, dtype=ratios.dtype) ** STEP_GROWTH
-    nearest = (ratios[None, :] - wanted[:, None]).abs().argmin(dim=1).tolist()
+    return spread_out((ratios[None, :] - wanted[:, None]).abs().argmin(dim=1).tolist(), total)
+
+
+def spread_out(places: Sequence[int], total: int) -> list[int]:
+    """Places of 0..total-1, rising, as those given, which may be alike: each takes the next that is free."""
     chosen: list[int] = []
-    for step, timestep in enumerate(nearest):
-        free = max(timestep, chosen[-1] + 1 if chosen else 0)
+    for step, place in enumerate(places):
+        free = max(place, chosen[-1] + 1 if chosen else 0)
         # Those that are still to come need room, too.
-        chosen.append(min(free, total - count + step))
+        chosen.append(min(free, total - len(places) + step))
     return chosen
 
 
@@ -168,21 +172,31 @@ def sample_latents(
         timesteps = torch.full((len(latents),), visited[int(index)], device=noise.device)
         predicted = predict(latents, timesteps).float()
         if limit is not None:
-            within = _noise_within if schedule.config.prediction == "noise" else _velocity_within
-            predicted = within(limit, latents, predicted, float(schedule.alphas_cumprod[visited[int(index)]]))
+            kept = float(schedule.alphas_cumprod[visited[int(index)]])
+            clean = implied_clean(schedule, latents, predicted, kept, limit)
+            predicted = _prediction_of(schedule, latents, clean, kept)
         latents = scheduler.step(predicted, index, latents, return_dict=False, **extra)[0]
     return latents
 
 
-def _noise_within(limit: float, latents: Tensor, predicted: Tensor, signal: float) -> Tensor:
-    """The predicted noise with the clean latents that it implies held within +-limit; `signal` is alpha-bar."""
+def implied_clean(
+    schedule: NoiseSchedule, latents: Tensor, predicted: Tensor, signal: float, limit: float | None
+) -> Tensor:
+    """Clean latents (B, C, h, w) that a prediction from noisy `latents` implies, held within +-`limit` unless None.
+
+    `signal` is the alpha-bar of their timestep; the prediction is what the schedule's configuration says.
+    """
     scale, spread = signal**0.5, (1 - signal) ** 0.5
-    clean = ((latents - spread * predicted) / scale).clamp(-limit, limit)
-    return (latents - scale * clean) / spread
+    if schedule.config.prediction == "noise":
+        clean = (latents - spread * predicted) / scale
+    else:
+        clean = scale * latents - spread * predicted
+    return clean if limit is None else clean.clamp(-limit, limit)
 
 
-def _velocity_within(limit: float, latents: Tensor, predicted: Tensor, signal: float) -> Tensor:
-    """The predicted velocity with the clean latents that it implies held within +-limit; `signal` is alpha-bar."""
+def _prediction_of(schedule: NoiseSchedule, latents: Tensor, clean: Tensor, signal: float) -> Tensor:
+    """The prediction that implies `clean`."""
     scale, spread = signal**0.5, (1 - signal) ** 0.5
-    clean = (scale * latents - spread * predicted).clamp(-limit, limit)
+    if schedule.config.prediction == "noise":
+        return (latents - scale * clean) / spread
     return (scale * latents - clean) / spread

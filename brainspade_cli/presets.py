@@ -29,7 +29,8 @@ class LabelTrainingConfig:
     the share of tumour slices' copies whose tumour is put into another person's brain first. `pooled_weight` weighs how
     well latents that are averaged over 2 x 2 and over 4 x 4 positions decode to the averaged maps; `decoder_steps` of
     the decoder alone give it back what that takes from single pixels, on latents with noise of up to `decoder_noise`
-    deviations, such as a sampler leaves in them; there `decoder_l1_weight` stands for `reconstruction_weight`.
+    deviations, such as a sampler leaves in them; there `decoder_l1_weight` stands for `reconstruction_weight`. Each
+    denoiser's own sampler is fitted to `solver_labels` labels.
     """
 
     autoencoder_steps: int = 1500
@@ -51,6 +52,7 @@ class LabelTrainingConfig:
     denoiser_steps: int = 6000
     denoiser_batch: int = 32
     denoiser_rate: float = 5e-4
+    solver_labels: int = 64
     warmup_steps: int = 200
     ema_decay: float = 0.999
     condition_dropout: float = 0.1
@@ -132,6 +134,7 @@ def presets() -> dict[str, Preset]:
             autoencoder_batch=2,
             discriminator_base=4,
             denoiser_steps=4,
+            solver_labels=2,
             denoiser_batch=4,
             warmup_steps=2,
             ema_decay=0.5,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from brainspade_cli import weights as weights_module
 from brainspade_cli.anatomy import NAMES
-from brainspade_cli.bundle_config import BundleConfig, ConditionTable, LatentStatistics, NetworkConfigs, People
+from brainspade_cli.bundle_config import BundleConfig, ConditionTable, LatentStatistics, NetworkConfigs, People, Solver
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import sha256, write_json
@@ -27,6 +27,7 @@ from brainspade_cli.presets import preset, presets
 from brainspade_cli.weights import open_bundle, weights_info
 
 TINY = preset("tiny")
+SOLVER = Solver((700,), ((0.1, 1.0),))
 IDENTITY = {"name": "brains", "preset": "tiny"}
 BANK = {"flair": {"intensity_mean": 100, "intensity_std": 20.0}, "t1": {"intensity_mean": 90, "intensity_std": 10.0}}
 
@@ -61,6 +62,7 @@ def folder(tmp_path: Path, parts: dict[str, dict[str, torch.Tensor]]) -> Path:
             **IDENTITY,
             "latent": LatentStatistics((0.0, 0.1, 0.2), (1.0, 2.0, 3.0)),
             "conditions": {"healthy": table, "tumour": to_dict(table)},
+            "solvers": {"healthy": SOLVER, "tumour": to_dict(SOLVER)},
             "modalities": ["t1", "flair"],
             "people": People(train=("a", "b"), held_out=("c",)),
             "style_bank": BANK,
@@ -190,6 +192,25 @@ def test_other_autoencoder_weights_take_the_old_denoisers_out(folder: Path, part
     assert "denoiser_healthy" not in bundle.config.stages
     with pytest.raises(WeightsError, match=f"train-labels SLICES --out {bundle.folder} --population healthy"):
         bundle.network("denoiser_healthy")
+
+
+def test_a_solver_leaves_with_the_denoiser_that_it_was_fitted_to(folder: Path, parts) -> None:
+    same = create_or_update_bundle(folder, config_updates={}, networks={"denoiser_healthy": parts["denoiser_healthy"]})
+    assert same.config.solvers == {"healthy": SOLVER, "tumour": SOLVER}
+    other = {key: value + 1 for key, value in parts["denoiser_healthy"].items()}
+    changed = create_or_update_bundle(folder, config_updates={}, networks={"denoiser_healthy": other})
+    assert changed.config.solvers == {"tumour": SOLVER}
+    fitted = replace(SOLVER, timesteps=(600,))
+    back = create_or_update_bundle(
+        folder,
+        config_updates={"solvers": {"healthy": fitted}},
+        networks={"denoiser_healthy": parts["denoiser_healthy"]},
+    )
+    assert back.config.solvers == {"healthy": fitted, "tumour": SOLVER}
+    moved = {key: value + 1 for key, value in parts["label_autoencoder"].items()}
+    gone = create_or_update_bundle(folder, config_updates={}, networks={"label_autoencoder": moved})
+    assert gone.config.solvers == {}
+    assert "solvers" not in config_of(folder)
 
 
 def test_an_autoencoder_with_another_decoder_keeps_the_denoisers(folder: Path, parts) -> None:
@@ -373,6 +394,13 @@ def test_a_config_that_cannot_be_used_says_why(folder: Path, change: dict[str, A
         ("conditions.tumour.position_edges", [-1e308, 1e308], r"conditions\.tumour\.position_edges.*between 0 and 1"),
         ("conditions.tumour.load_edges", [0.0, 1.5], r"conditions\.tumour\.load_edges.*between 0 and 1"),
         ("conditions.tumour.counts", [[1e308, 1e308]], r"conditions\.tumour\.counts must be"),
+        ("solvers.tumour.timesteps", [], r"solvers\.tumour\.timesteps must fall"),
+        ("solvers.tumour.timesteps", [1000], r"solvers\.tumour\.timesteps must lie between 0 and 999"),
+        ("solvers.tumour.timesteps", [-1], r"solvers\.tumour\.timesteps must lie between 0 and 999"),
+        ("solvers.tumour.timesteps", [300, 700], r"solvers\.tumour\.timesteps must fall"),
+        ("solvers.tumour.timesteps", [700, 300], r"solvers\.tumour\.weights must have a row for each timestep"),
+        ("solvers.tumour.weights", [[1.0]], r"solvers\.tumour\.weights must have a row for each timestep"),
+        ("solvers.tumour.weights", [[1.0, 1e9]], r"solvers\.tumour\.weights\[0\] must lie between -100 and 100"),
     ],
 )
 def test_numbers_that_no_label_can_be_drawn_with_are_refused_by_name(place: str, value: Any, words: str) -> None:
@@ -404,6 +432,7 @@ WHOLE = BundleConfig(
     networks=NetworkConfigs(TINY.autoencoder, TINY.denoiser, TINY.schedule, TINY.style_encoder, TINY.generator),
     latent=LatentStatistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     conditions={"tumour": ConditionTable((0.0, 1.0), (0.0, 1.0), ((1.0, 2.0),))},
+    solvers={"tumour": SOLVER},
     people=People(("a",), ("b",)),
     sha256={"style_bank.safetensors": "0" * 64},
 )

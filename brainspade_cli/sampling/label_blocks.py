@@ -16,6 +16,7 @@ from brainspade_cli.bundle_config import ConditionTable
 from brainspade_cli.devices import Compute
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
+from brainspade_cli.fitted_sampler import sample_fitted
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
 from brainspade_cli.sampling.label_checks import label_problems, lesion_pixels
@@ -23,6 +24,7 @@ from brainspade_cli.sampling.label_maps import to_maps, without_lesions
 from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs
 from brainspade_cli.sampling.plan import MAX_ATTEMPTS, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
+from brainspade_cli.sampling.solvers import resolved, solver_of
 from brainspade_cli.weights import Bundle
 
 # Failed labels are drawn again in batches of this many: few fail, and a whole block for one would be seven for nothing.
@@ -74,7 +76,8 @@ class GeneratedLabels:
 
     def __init__(self, bundle: Bundle, plan: PairPlan, compute: Compute) -> None:
         self.stopping = threading.Event()
-        self.plan = plan
+        self.plan = resolved(plan, bundle)
+        self.solver = solver_of(self.plan, bundle)
         self.compute = compute
         self.denoiser = open_denoiser(bundle, plan.population, compute)
         self.autoencoder = open_autoencoder(bundle, compute)
@@ -135,15 +138,20 @@ class GeneratedLabels:
             )
             for request in padded
         ]
-        latents = sample_latents(
-            _Guided(self, torch.tensor(conditions, device=self.compute.device)),
-            torch.from_numpy(np.stack(noise)).to(self.compute.device),
-            schedule=self.schedule,
-            sampler=self.plan.sampler,
-            steps=self.plan.steps,
-            generators=[torch_generator(seed, Stream.SAMPLER, item.index, item.attempt) for item in padded],
-            limit=self.limit,
-        )
+        predict = _Guided(self, torch.tensor(conditions, device=self.compute.device))
+        pure_noise = torch.from_numpy(np.stack(noise)).to(self.compute.device)
+        if self.solver is not None:
+            latents = sample_fitted(predict, pure_noise, schedule=self.schedule, solver=self.solver, limit=self.limit)
+        else:
+            latents = sample_latents(
+                predict,
+                pure_noise,
+                schedule=self.schedule,
+                sampler=self.plan.sampler,
+                steps=self.plan.steps,
+                generators=[torch_generator(seed, Stream.SAMPLER, item.index, item.attempt) for item in padded],
+                limit=self.limit,
+            )
         latents = (latents * self.std + self.mean)[: len(requests)]
         # One at a time on a CPU: no bit of a label then depends on how many there are, and memory stays low and flat.
         size = 1 if self.compute.is_cpu else len(requests)

@@ -12,6 +12,7 @@ from brainspade_cli.errors import InputError
 # busy; between it and a CPU labels agree to rounding in any case.
 BLOCK = 8
 WIDE_BLOCK = 64
+AUTO, FITTED = "auto", "fitted"
 # Attempts at a label that fails its checks, the first one included.
 MAX_ATTEMPTS = 5
 
@@ -21,15 +22,16 @@ class PairPlan:
     """Settings of a sampling run.
 
     `tumour`: use the denoiser of the tumour population, and ask for a lesion in `tumour_fraction` (0..1) of the pairs.
-    `faint_fraction` (0..1): the chance of an oedema to be painted with less than the painter's full contrast.
-    `steps` None is the sampler's own number. `guidance`: classifier-free guidance weight; 1 follows the condition and
-    no more, larger values exaggerate it and cost twice the time.
+    `faint_fraction` (0..1): the chance of an oedema to be painted with less than the painter's full contrast. `sampler`
+    "auto" is the one that was fitted to the denoiser, where there is one and steps and guidance are its own, else the
+    first of `diffusion.samplers`. `steps` None is the sampler's own number. `guidance`: classifier-free guidance
+    weight; 1 follows the condition and no more, larger values exaggerate it and cost twice the time.
     """
 
     seed: int = 0
     tumour: bool = False
     tumour_fraction: float = 1.0
-    sampler: str = "unipc"
+    sampler: str = AUTO
     steps: int | None = None
     guidance: float = 1.0
     faint_fraction: float = 0.5

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from brainspade_cli import __version__
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute, open_compute
-from brainspade_cli.diffusion import sampler_named
 from brainspade_cli.errors import InputError
 from brainspade_cli.nnunet.raw import FILE_ENDINGS, RawLayout, check_channel_names
 from brainspade_cli.sampling.command import sample_command
 from brainspade_cli.sampling.given_labels import GivenLabels
 from brainspade_cli.sampling.label_blocks import require_kind
 from brainspade_cli.sampling.manifest import pairs_made
-from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.sampling.plan import FITTED, PairPlan
 from brainspade_cli.sampling.shards import Shard
+from brainspade_cli.sampling.solvers import resolved
 from brainspade_cli.styles.arguments import channels_of, parse_styles
 from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import Bundle, open_bundle
@@ -64,7 +64,7 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class SampleRun:
-    """A request with everything that it names opened; `plan` is the request's with its step count resolved."""
+    """A request with everything that it names opened; `plan` is the request's, its sampler and step count resolved."""
 
     request: SampleRequest
     plan: PairPlan
@@ -150,13 +150,11 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
         raise InputError(f"--batch-size must be at least 1, or auto, not {request.batch_size}.")
     if request.labels is not None and request.plan.tumour:
         raise InputError("--tumour asks for new labels and --labels gives some; leave one of them out.")
-    plan = replace(request.plan, steps=request.plan.steps or sampler_named(request.plan.sampler).default_steps)
     arguments = parse_styles(request.styles)
     check_channel_names(channels_of(arguments))
     compute = open_compute(request.device, request.precision)
     bundle = open_bundle(request.weights, request.revision, request.offline)
-    if request.labels is None:
-        _check_plan(plan, bundle)
+    plan = request.plan if request.labels is not None else _checked_plan(request.plan, bundle)
     styles = load_styles(bundle, arguments, reporter)
     if request.strict and styles.outside:
         more = len(styles.outside) - REASONS_TOLD
@@ -171,15 +169,14 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     return SampleRun(request, plan, layout, bundle, styles, labels, compute, settings)
 
 
-def _check_plan(plan: PairPlan, bundle: Bundle) -> None:
-    """Raise what drawing labels would raise later, before anything is written: WeightsError or InputError."""
+def _checked_plan(plan: PairPlan, bundle: Bundle) -> PairPlan:
+    """The plan with its sampler and steps; raises what drawing labels would raise later, before anything is written."""
+    plan = resolved(plan, bundle)
     bundle.require(f"denoiser_{plan.population}", "label_autoencoder")
-    most = bundle.config.networks.schedule.steps
-    if plan.steps is None or not 1 <= plan.steps <= most:
-        raise InputError(f"A sampler takes 1 to {most} steps, not {plan.steps}.")
     table = bundle.conditions(plan.population)
     for lesion in plan.kinds():
         require_kind(table, lesion)
+    return plan
 
 
 def _settings(
@@ -200,6 +197,8 @@ def _settings(
         "latent": config.get("latent"),
         "conditions": config["conditions"].get(plan.population),
     }
+    if plan.sampler == FITTED:
+        described["solver"] = config["solvers"][plan.population]
     files = {f"{name}.safetensors": bundle.config.sha256.get(f"{name}.safetensors") for name in sorted(networks)}
     return {
         "pairs_version": PAIRS_VERSION,

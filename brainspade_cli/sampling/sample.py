@@ -62,9 +62,11 @@ def _plan_only(run: SampleRun, reporter: Reporter) -> dict[str, Any]:
     own = run.own
     missing = len(own) - int(run.made()[own.start : own.stop].sum())
     size = missing * _pair_bytes(run)
+    draws = run.labels is None
+    how = f" with the sampler {run.plan.sampler} in {run.plan.steps} steps" if draws else ""
     reporter.say(
         f"Would make {missing} of {len(own)} pairs ({', '.join(run.channels)}) in {run.layout.folder}, about "
-        f"{_readable(size)}, on {run.compute.describe()} with the sampler {run.plan.sampler} in {run.plan.steps} steps."
+        f"{_readable(size)}, on {run.compute.describe()}{how}."
     )
     return {
         "dry_run": True,
@@ -76,8 +78,8 @@ def _plan_only(run: SampleRun, reporter: Reporter) -> dict[str, Any]:
         "bytes": size,
         "device": run.compute.describe(),
         "precision": run.compute.precision,
-        "sampler": run.plan.sampler,
-        "steps": run.plan.steps,
+        "sampler": run.plan.sampler if draws else None,
+        "steps": run.plan.steps if draws else None,
     }
 
 

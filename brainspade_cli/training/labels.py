@@ -6,6 +6,7 @@ from typing import Any
 
 from brainspade_cli.bundle_config import LatentStatistics
 from brainspade_cli.console import Reporter
+from brainspade_cli.diffusion import NoiseSchedule
 from brainspade_cli.errors import InputError
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.autoencoder import finished_autoencoder, train_autoencoder
@@ -17,6 +18,7 @@ from brainspade_cli.training.denoiser import condition_table, denoiser_settings,
 from brainspade_cli.training.latents import latent_statistics, open_latents
 from brainspade_cli.training.perceptual import PerceptualLoss, feature_extractor
 from brainspade_cli.training.run import Run, TrainingRequest, open_run
+from brainspade_cli.training.solver import denoiser_solver
 from brainspade_cli.weights import CONFIG_FILE, open_bundle, read_config
 
 
@@ -25,9 +27,10 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
 
     The stages are the autoencoder, its decoder further where the preset says so, and a denoiser for each population.
     `population` ("healthy", "tumour" or "both") chooses the denoisers; the autoencoder learns from every labelled
-    training slice, for both denoisers share it. The request's `steps` are those of each denoiser. A finished denoiser
-    is resumed where `steps` is higher than before. A finished autoencoder and its latent statistics are kept though
-    the slice set has other scans by now; a denoiser is never resumed with others.
+    training slice, for both denoisers share it. Each denoiser gets a sampler of its own (`fitted_sampler`). The
+    request's `steps` are those of each denoiser. A finished denoiser is resumed where `steps` is higher than before. A
+    finished autoencoder and its latent statistics are kept though the slice set has other scans by now; a denoiser is
+    never resumed with others.
 
     Of weights to start from, the denoisers are trained further. Their autoencoder and latent statistics are taken over
     as they are, for a denoiser knows one latent space.
@@ -78,8 +81,24 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
         denoiser = train_denoiser(
             run, name, tables[name], store, statistics, autoencoder, steps=count, initial=_initial(run, name)
         )
+        conditions = condition_table(tables[name])
+        solver = denoiser_solver(
+            denoiser,
+            conditions,
+            NoiseSchedule(preset.schedule),
+            count=preset.labels.solver_labels,
+            shape=store.mean.shape[2:],
+            limit=statistics.limit,
+            seed=run.seed,
+            name=stage_name(name),
+            reporter=run.reporter,
+        )
         run.update_bundle(
-            {"conditions": {name: condition_table(tables[name])}, "stages": {stage_name(name): {"steps": count}}},
+            {
+                "conditions": {name: conditions},
+                "solvers": {name: solver},
+                "stages": {stage_name(name): {"steps": count}},
+            },
             {f"denoiser_{name}": denoiser.state_dict()},
         )
     return {

@@ -43,6 +43,7 @@ def changes(device: torch.device) -> tuple[Change, ...]:
     rows = [
         Change("nothing: our default"),
         Change("few steps: DDIM in 80", _drawn_by("ddim", 80)),
+        Change("the fitted sampler: UniPC in 6 steps", _drawn_by("unipc", 6)),
         Change("bf16: float32", lambda request: replace(request, precision="fp32")),
         Change("fast attention: the plain one", patches=((label_blocks, "open_denoiser", _plain_denoiser),)),
         Change("channels last: the usual layout", patches=((inference, "channels_last", lambda network: network),)),

@@ -28,8 +28,8 @@ from shares import busy_seconds, flops, parameters, peak_flops, request_for
 
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute, open_compute
-from brainspade_cli.diffusion import samplers
 from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.sampling.solvers import resolved
 from brainspade_cli.styles.arguments import parse_styles
 from brainspade_cli.styles.pool import load_styles
 from brainspade_cli.weights import Bundle, open_bundle
@@ -61,7 +61,7 @@ def speed(bundle: Bundle, compute: Compute, options: dict[str, Any], args: argpa
 def shares(bundle: Bundle, compute: Compute, options: dict[str, Any], args: argparse.Namespace) -> list[str]:
     """Time by part, and the distance to the device's limit."""
     plan: PairPlan = options["plan"]
-    steps = plan.steps or samplers()[plan.sampler].default_steps
+    steps = resolved(plan, bundle).steps
     pairs = args.pairs[0]
     with tempfile.TemporaryDirectory() as folder:
         request = request_for(args.style, Path(folder) / "Dataset501_shares", pairs, options)

@@ -238,7 +238,7 @@ def _drawn_labels(material: Material, folder: Path, rng: Rng) -> Case:
     bundle = folder / "bundle"
     linked(material.folder / "bundle", bundle)
     content = json.loads((bundle / "config.json").read_text())
-    part = mutations.pick(rng, ("schedule", "schedule", "networks", "latent", "conditions"))
+    part = mutations.pick(rng, ("schedule", "schedule", "networks", "latent", "conditions", "solvers"))
     parent = content["networks"] if part == "schedule" else content
     if rng.random() < 0.7:
         what = mutations.other_number(parent[part], rng)
@@ -250,7 +250,7 @@ def _drawn_labels(material: Material, folder: Path, rng: Rng) -> Case:
     replace(bundle / "config.json", json.dumps(content).encode())
     plan = PairPlan(
         tumour=bool(rng.random() < 0.5),
-        sampler=mutations.pick(rng, ("unipc", "unipc", "ddim", "dpm++", "ancestral")),
+        sampler=mutations.pick(rng, ("auto", "unipc", "fitted", "ddim", "dpm++", "ancestral")),
         steps=mutations.pick(rng, (1, 2, 8)),
         guidance=mutations.pick(rng, (1.0, 1.0, 3.0)),
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainspade_cli.anatomy import LESIONS
-from brainspade_cli.bundle_config import ConditionTable
+from brainspade_cli.bundle_config import ConditionTable, Solver
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import InputError, WeightsError
 from brainspade_cli.sampling import label_blocks
@@ -139,6 +139,22 @@ def test_settings_reach_the_labels(bundle: Bundle, monkeypatch: pytest.MonkeyPat
     changed = other.draw(block(0))
     assert not (plain[0].maps == changed[0].maps).all()
     assert all((a.maps == b.maps).all() for a, b in zip(changed, other.draw(block(0)), strict=True))
+
+
+def test_the_weights_own_sampler_draws_the_labels(bundle: Bundle) -> None:
+    """Its last weights are of the clean latents, so that twice these make latents twice as large."""
+    seen = []
+    for last in ((0.0, 0.5, 0.25), (0.0, 1.0, 0.5)):
+        solver = Solver((700, 100), ((0.9, 0.2), last))
+        config = dataclasses.replace(bundle.config, solvers={"healthy": solver})
+        decoder = Decoder()
+        labels = labels_with(dataclasses.replace(bundle, config=config), decoder, PairPlan())
+        sizes: list[int] = []
+        labels.denoiser.register_forward_pre_hook(lambda _, inputs, sizes=sizes: sizes.append(len(inputs[0])))
+        labels.draw(block(0))
+        assert sizes == [BLOCK, BLOCK]
+        seen.append((torch.cat(decoder.calls) - labels.mean) / labels.std)
+    torch.testing.assert_close(seen[1], 2 * seen[0], rtol=1e-4, atol=1e-4)
 
 
 @given(st.integers(0, 2**32), st.booleans())

@@ -65,6 +65,8 @@ def test_a_bundle_with_both_denoisers_comes_out(trained: Path, slice_folder: Pat
     assert bundle.config.people.held_out == slice_set.people("held-out")
     assert bundle.config.preset == "tiny"
     assert bundle.latent().std
+    assert set(bundle.config.solvers) == {"healthy", "tumour"}
+    assert bundle.config.solvers["healthy"] != bundle.config.solvers["tumour"], "each denoiser has its own"
 
 
 def test_latents_are_standardised_by_the_bundles_statistics(trained: Path) -> None:
@@ -100,7 +102,9 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
         with pytest.raises(SystemExit):
             run(slice_folder, tmp_path / "stopped")
     run(slice_folder, tmp_path / "stopped", resume=True)
-    assert open_bundle(str(tmp_path / "stopped")).config.sha256 == open_bundle(str(trained)).config.sha256
+    whole, again = (open_bundle(str(folder)).config for folder in (trained, tmp_path / "stopped"))
+    assert again.sha256 == whole.sha256
+    assert again.solvers == whole.solvers
 
 
 def test_a_second_training_into_the_same_folder_is_refused(trained: Path, slice_folder: Path) -> None:

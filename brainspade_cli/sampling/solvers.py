@@ -1,0 +1,49 @@
+"""Which sampler draws the labels of a plan, and in how many evaluations: known once the weights are open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from brainspade_cli.bundle_config import Solver
+from brainspade_cli.diffusion import sampler_named, samplers
+from brainspade_cli.errors import InputError
+from brainspade_cli.sampling.plan import AUTO, FITTED, PairPlan
+from brainspade_cli.weights import Bundle
+
+
+def resolved(plan: PairPlan, bundle: Bundle) -> PairPlan:
+    """The plan with its sampler named and its steps counted; the same plan where they are.
+
+    Raises InputError for a sampler that there is not, for steps that the fitted one does not take, and for more steps
+    than the weights' schedule has.
+    """
+    solver = bundle.config.solvers.get(plan.population)
+    if plan.sampler == AUTO:
+        fits = solver is not None and plan.steps in (None, solver.steps) and plan.guidance == 1
+        plan = replace(plan, sampler=FITTED if fits else next(iter(samplers())))
+    if plan.sampler == FITTED:
+        if solver is None:
+            raise InputError(
+                f"The weights {bundle.source} have no sampler fitted to their denoiser for {plan.population} labels; "
+                f"leave --sampler out, or choose one of {', '.join(samplers())}."
+            )
+        if plan.steps not in (None, solver.steps):
+            raise InputError(
+                f"The sampler fitted to these weights takes {solver.steps} steps, not {plan.steps}; leave --steps or "
+                "--sampler out."
+            )
+        return replace(plan, steps=solver.steps)
+    if plan.sampler not in samplers():
+        raise InputError(
+            f"There is no sampler '{plan.sampler}'; choose one of {AUTO}, {FITTED}, {', '.join(samplers())}."
+        )
+    steps = sampler_named(plan.sampler).default_steps if plan.steps is None else plan.steps
+    most = bundle.config.networks.schedule.steps
+    if not 1 <= steps <= most:
+        raise InputError(f"A sampler takes 1 to {most} steps, not {steps}.")
+    return replace(plan, steps=steps)
+
+
+def solver_of(plan: PairPlan, bundle: Bundle) -> Solver | None:
+    """The fitted sampler of a resolved plan; None where it names another."""
+    return bundle.config.solvers[plan.population] if plan.sampler == FITTED else None
