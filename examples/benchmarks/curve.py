@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from brainspade_cli.evaluating.label_statistics import LabelTable, describe_labe
 from brainspade_cli.files import replacing
 from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw
 from brainspade_cli.sampling.lanes import Lanes
-from brainspade_cli.sampling.plan import BLOCK, PairPlan
+from brainspade_cli.sampling.plan import BLOCK, FITTED, PairPlan
 from brainspade_cli.sampling.run import PAIRS_VERSION
+from brainspade_cli.sampling.solvers import resolved
 from brainspade_cli.weights import Bundle
 
 COUNTS = (2, 3, 4, 5, 6, 8, 10, 15, 20, 40, 80)
@@ -54,8 +56,10 @@ def draw(bundle: Bundle, compute: Compute, plan: PairPlan, count: int, cache: Pa
     """The first `count` labels of a plan, each at its first attempt; kept in `cache`, for 1000 steps take long."""
     name = f"{plan.population}-{plan.sampler}-{plan.steps}-{plan.seed}-{count}-{compute.precision}"
     parts = (f"denoiser_{plan.population}", "label_autoencoder")
-    networks = "-".join(bundle.hashes()[f"{part}.safetensors"][:12] for part in parts)
-    path = cache / f"{name}-{networks}-{PAIRS_VERSION}.npz"
+    marks = [bundle.hashes()[f"{part}.safetensors"][:12] for part in parts]
+    if plan.sampler == FITTED:
+        marks.append(hashlib.sha256(repr(bundle.config.solvers[plan.population]).encode()).hexdigest()[:12])
+    path = cache / f"{name}-{'-'.join(marks)}-{PAIRS_VERSION}.npz"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         source = GeneratedLabels(bundle, plan, compute)
@@ -101,7 +105,7 @@ def curve(
     noise = Point("ddim", reference_steps, label_distance(again.table(), reference.table()), np.nan, again.failed)
     points = []
     for sampler in samplers:
-        for steps in COUNTS:
+        for steps in COUNTS if sampler != FITTED else (resolved(replace(plan, sampler=FITTED), bundle).steps,):
             few = draw(bundle, compute, replace(plan, sampler=sampler, steps=steps), count, cache, reporter)
             brain = (few.labels > 0) | (reference.labels > 0)
             differing = float((few.labels != reference.labels)[brain].mean())

@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="evaluations a label; the default is the sampler's own")
     parser.add_argument("--labels", type=int, default=256, help="labels a point of the curve")
     parser.add_argument("--reference-steps", type=int, default=1000)
-    parser.add_argument("--samplers", nargs="+", default=["unipc", "dpm++", "ddim"])
+    parser.add_argument("--samplers", nargs="+", default=["fitted", "unipc", "dpm++", "ddim"])
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
     args = parser.parse_args()
 
