@@ -218,7 +218,7 @@ def _read_record(kind: Any, value: Any, key: str) -> Any:
     hints = get_type_hints(kind)
     unknown = sorted(set(value) - {entry.name for entry in fields(kind)})
     if unknown:
-        raise _MisfitError(f"{prefix}{unknown[0]} is not an entry that this brainspade knows")
+        raise _MisfitError(f"{prefix}{unknown[0]} is not an entry that this brainspade knows, but a newer one may")
     read: dict[str, Any] = {}
     for entry in fields(kind):
         if entry.name in value:
@@ -258,6 +258,8 @@ def _check(config: BundleConfig) -> None:
     for population, table in config.conditions.items():
         _check_table(table, f"conditions.{population}")
     for population, solver in config.solvers.items():
+        if f"denoiser_{population}" not in MADE_BY:
+            raise _MisfitError(f"solvers.{population} belongs to no denoiser")
         _check_solver(solver, config.networks.schedule.steps, f"solvers.{population}")
 
 

@@ -97,12 +97,12 @@ def create_or_update_bundle(
                     data.get("stages", {}).pop(name, None)
                 if name == "style_bank" and name not in config_updates:
                     data["style_bank"] = {}
-            for name in sorted(_DENOISERS):
-                population, file = name.removeprefix("denoiser_"), f"{name}.safetensors"
-                if hashes.get(file) != data.get("sha256", {}).get(file) and population not in (
-                    config_updates.get("solvers", {})
-                ):
-                    data.get("solvers", {}).pop(population, None)
+            fitted = config_updates.get("solvers", {})
+            data["solvers"] = {
+                population: solver
+                for population, solver in data.get("solvers", {}).items()
+                if population in fitted or _unchanged(f"denoiser_{population}", data.get("sha256", {}), hashes)
+            }
             config = BundleConfig.from_json({**data, "sha256": hashes}, str(folder / CONFIG_FILE))
             if set(config.people.train) - known and TRAINING_CODES not in networks:
                 hashes.pop(f"{TRAINING_CODES}.safetensors", None)
@@ -119,12 +119,16 @@ def copy_bundle(bundle: Bundle, folder: Path) -> None:
             shutil.copyfile(bundle.folder / file, temporary)
 
 
+def _unchanged(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    return old.get(f"{name}.safetensors") == new.get(f"{name}.safetensors")
+
+
 def _outdated(old: Mapping[str, str], new: Mapping[str, str], fitting: Set[str]) -> list[str]:
     """Parts of the bundle whose counterpart has changed, but for those known to fit the new one."""
     bound = (
         name
         for counterpart, names in _BOUND_TO.items()
-        if old.get(f"{counterpart}.safetensors") != new.get(f"{counterpart}.safetensors")
+        if not _unchanged(counterpart, old, new)
         for name in names
         if name not in fitting and f"{name}.safetensors" in new
     )

@@ -53,12 +53,15 @@ def sample(
     revision: Revision = None,
     seed: Seed = 0,
     steps: Annotated[
-        int | None, typer.Option(metavar="K", min=1, help="Steps of the sampler. Default: its own.")
+        int | None,
+        typer.Option(metavar="K", min=1, help="Steps of the sampler; with other than its own, auto is unipc."),
     ] = None,
     sampler: Annotated[
         str,
         typer.Option(
-            envvar="BRAINSPADE_SAMPLER", metavar="NAME", help="auto, fitted, unipc, dpm++, ddim or ancestral."
+            envvar="BRAINSPADE_SAMPLER",
+            metavar="NAME",
+            help="auto (that of the weights), fitted, unipc, dpm++, ddim or ancestral.",
         ),
     ] = "auto",
     guidance: Annotated[
@@ -103,6 +106,9 @@ def sample(
         _refuse_idle(context, "tumour_fraction", "--tumour")
         if labels is None:
             _refuse_idle(context, "faint_fraction", "--tumour or --labels")
+    if labels is not None:
+        for name in ("sampler", "steps", "guidance"):
+            _refuse_idle(context, name, "--labels left out")
     styles = (*(style or ()), *(more_styles or ()))
     # Before torch is imported, which takes seconds: what is mistyped is told at once.
     parse_styles(styles)
@@ -181,7 +187,7 @@ def _refuse_idle(context: typer.Context, name: str, needed: str) -> None:
     """Raise InputError for an option that was typed and would do nothing; a variable may stand for all runs."""
     source = context.get_parameter_source(name)
     if source is not None and source.name == "COMMANDLINE":
-        raise InputError(f"--{name.replace('_', '-')} says something of lesions, and needs {needed}.")
+        raise InputError(f"--{name.replace('_', '-')} would do nothing here: it needs {needed}.")
 
 
 def _batch_size(text: str) -> int | None:

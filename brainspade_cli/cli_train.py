@@ -45,10 +45,12 @@ def prepare(
     reporter = Reporter(quiet=quiet, as_json=as_json)
     summary = run(scans, out, register=register, held_out=held_out or (), jobs=jobs, reporter=reporter)
     kinds = ("labelled", "style only", "unchanged", "refused")
+    populations = summary["populations"]
+    only = f" --population {populations[0]}" if len(populations) == 1 else ""
     counts = ", ".join(f"{summary[kind]} {kind}" for kind in kinds if kind in summary)
     reporter.result(
         f"{summary['scans']} scans: {counts}. Look at {out}/contact-sheet-01.png, then:\n"
-        f"brainspade train-labels {out} --out weights/",
+        f"brainspade train-labels {out} --out weights/{only}",
         summary,
     )
 

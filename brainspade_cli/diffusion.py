@@ -77,7 +77,7 @@ class Sampler:
 
 
 def samplers() -> dict[str, Sampler]:
-    """List the samplers by name; the first is the default.
+    """List the samplers that need nothing but a schedule, by name; the first is the one for any denoiser.
 
     "unipc": UniPC of order 2 (Zhao 2023). "dpm++": DPM-Solver++ of order 2 (Lu 2022). "ddim": DDIM without added noise
     (Song 2021). "ancestral": the chain of DDPM (Ho 2020), which draws noise at every step.

@@ -46,9 +46,7 @@ def sample_fitted(
     latents = noise.float()
     implied: list[Tensor] = []
     for timestep, weights in zip(solver.timesteps, solver.weights, strict=True):
-        predicted = predict(latents, torch.full((len(latents),), timestep, device=noise.device)).float()
-        signal = float(schedule.alphas_cumprod[timestep])
-        implied.append(implied_clean(schedule, latents, predicted, signal, limit))
+        implied.append(_evaluated(predict, latents, timestep, schedule, limit))
         latents = _weighed([latents, *implied], weights)
     return latents
 
@@ -79,12 +77,19 @@ def fit_solver(
     latents = noise.float()
     implied: list[Tensor] = []
     for timestep, target in zip(timesteps, targets, strict=True):
-        predicted = predict(latents, torch.full((len(latents),), timestep, device=noise.device)).float()
-        implied.append(implied_clean(schedule, latents, predicted, float(schedule.alphas_cumprod[timestep]), limit))
+        implied.append(_evaluated(predict, latents, timestep, schedule, limit))
         known = [latents, *implied]
         rows.append(_least_squares(known, target))
         latents = _weighed(known, rows[-1])
     return Solver(tuple(timesteps), tuple(rows))
+
+
+def _evaluated(
+    predict: Predict, latents: Tensor, timestep: int, schedule: NoiseSchedule, limit: float | None
+) -> Tensor:
+    """The clean latents that the denoiser sees in `latents` (B, C, h, w) at a timestep."""
+    predicted = predict(latents, torch.full((len(latents),), timestep, device=latents.device)).float()
+    return implied_clean(schedule, latents, predicted, float(schedule.alphas_cumprod[timestep]), limit)
 
 
 def _places(schedule: NoiseSchedule, among: Sequence[int], count: int) -> list[int]:
@@ -106,8 +111,9 @@ def _weighed(known: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 def _least_squares(known: Sequence[Tensor], target: Tensor) -> tuple[float, ...]:
     """Weights (len(known),) of the sum of `known` that is nearest to `target`, in doubles; six digits are kept."""
-    columns = torch.stack([one.double().cpu().flatten() for one in known], dim=1)
+    # Moved before they are made doubles: not every device has float64.
+    columns = torch.stack([one.cpu().double().flatten() for one in known], dim=1)
     squares = columns.T @ columns
     ridge = RIDGE * squares.diagonal().mean() * torch.eye(len(known), dtype=columns.dtype)
-    solved = torch.linalg.solve(squares + ridge, columns.T @ target.double().cpu().flatten())
+    solved = torch.linalg.solve(squares + ridge, columns.T @ target.cpu().double().flatten())
     return tuple(round(weight, 6) for weight in solved.tolist())

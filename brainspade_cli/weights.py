@@ -243,6 +243,7 @@ def weights_info(bundle: Bundle) -> dict[str, Any]:
         "styles": list(config.style_bank),
         "people": {"train": len(config.people.train), "held_out": len(config.people.held_out)},
         "licence": config.licence,
+        "fitted_samplers": {population: {"steps": solver.steps} for population, solver in config.solvers.items()},
         "stages": config.stages,
         "sha256": bundle.hashes(),
     }

@@ -236,6 +236,11 @@ def test_from_one_scan_to_a_checked_task(run, weights, tmp_path, style):
     assert not set("{}[]'") & set(stdout), "written for people"
     described = [line.split(maxsplit=1) for line in stdout.splitlines()]
     assert ["preset", "tiny"] in described
+    assert ["training_codes", "no"] in described
+    assert ["revision", "none"] in described
+    assert [line.split()[:3] for line in stdout.splitlines() if "fitted_samplers" in line] == [
+        ["fitted_samplers", "healthy", "steps"]
+    ]
     assert ["modalities", ", ".join(json.loads((weights / "config.json").read_text())["modalities"])] in described
 
 

@@ -106,8 +106,33 @@ def test_what_a_prediction_implies_is_held_within_the_limit() -> None:
     assert held.abs().max() < most < free.abs().max()
 
 
+def test_a_fit_holds_to_the_limit_as_sampling_does() -> None:
+    """Tissues beyond the limit are never reached, neither by the reference nor by what is weighed."""
+    start = noise(5)
+    solver = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY, limit=0.8)
+    unused = [torch.Generator()] * len(start)
+    many = sample_latents(
+        denoiser_of(VELOCITY), start, schedule=VELOCITY, sampler="unipc", steps=200, generators=unused, limit=0.8
+    )
+    drawn = sample_fitted(denoiser_of(VELOCITY), start, schedule=VELOCITY, solver=solver, limit=0.8)
+    free = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY)
+    by_other = sample_fitted(denoiser_of(VELOCITY), start, schedule=VELOCITY, solver=free, limit=0.8)
+    assert (drawn - many).square().mean() < 0.9 * (by_other - many).square().mean()
+
+
+def test_evaluations_are_spent_where_the_latents_are_made() -> None:
+    """None where there is hardly any noise left, nor where there is hardly anything else; about evenly between."""
+    solver = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY)
+    signal = VELOCITY.alphas_cumprod[list(solver.timesteps)]
+    ratios = (signal / (1 - signal)).log()
+    assert -8.5 < ratios[0] < -7
+    assert 1 < ratios[-1] < 2.5
+    steps = ratios.diff()
+    assert steps.max() < 1.5 * steps.min()
+
+
 @given(st.integers(1, 60), st.integers(1, 12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_timesteps_fall_and_are_those_of_the_schedule(total: int, steps: int) -> None:
     schedule = NoiseSchedule(replace(VELOCITY.config, steps=total))
     solver = fit_solver(denoiser_of(schedule), noise(0, batch=1), schedule=schedule, steps=steps)

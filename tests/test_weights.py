@@ -340,6 +340,7 @@ def test_info_counts_what_is_there(folder: Path, parts) -> None:
     floating = [value for value in parts["spade_generator"].values() if value.is_floating_point()]
     assert info["parameters"]["spade_generator"] == sum(value.numel() for value in floating)
     assert info["people"] == {"train": 2, "held_out": 1}
+    assert info["fitted_samplers"] == {"healthy": {"steps": 1}, "tumour": {"steps": 1}}
     assert info["bytes"] == sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     assert (info["missing"], info["licence"], info["revision"]) == ([], "CC-BY-4.0", None)
     json.dumps(info)
@@ -397,6 +398,8 @@ def test_a_config_that_cannot_be_used_says_why(folder: Path, change: dict[str, A
         ("solvers.tumour.timesteps", [], r"solvers\.tumour\.timesteps must fall"),
         ("solvers.tumour.timesteps", [1000], r"solvers\.tumour\.timesteps must lie between 0 and 999"),
         ("solvers.tumour.timesteps", [-1], r"solvers\.tumour\.timesteps must lie between 0 and 999"),
+        ("solvers.tumour.timesteps", [700, 700], r"solvers\.tumour\.timesteps must fall"),
+        ("solvers.nobody", {"timesteps": [700], "weights": [[0.1, 1.0]]}, r"solvers\.nobody belongs to no denoiser"),
         ("solvers.tumour.timesteps", [300, 700], r"solvers\.tumour\.timesteps must fall"),
         ("solvers.tumour.timesteps", [700, 300], r"solvers\.tumour\.weights must have a row for each timestep"),
         ("solvers.tumour.weights", [[1.0]], r"solvers\.tumour\.weights must have a row for each timestep"),

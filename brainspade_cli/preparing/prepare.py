@@ -40,7 +40,8 @@ def prepare(
 
     People with a region map (or PV maps of their own) come first: the population prior that the others need is built
     from those among them who are not held out. Scans of earlier runs that `source` does not list stay in the set, but
-    count for no prior. Returns counts by status. Raises InputError where no scan at all could be used.
+    count for no prior. Returns counts by status, and the populations that a label training would find. Raises
+    InputError where no scan at all could be used.
     """
     scans = find_scans(source, held_out)
     if register:
@@ -75,11 +76,19 @@ def _prepare_all(
         rest = [scan for scan in scans if not (scan.regions or scan.pv)]
         run(rest, build_prior(out, {scan.name for scan in first}) if rest else None)
     _write_report(out, outcomes)
-    sheets = write_contact_sheets(open_slice_set(out), out)
+    slice_set = open_slice_set(out)
+    sheets = write_contact_sheets(slice_set, out)
     counts = Counter(outcome.status for outcome in outcomes)
     if counts["refused"] == len(outcomes):
         raise InputError(f"None of the {len(outcomes)} scans in {source} could be used; {out / 'report.tsv'} says why.")
-    return {"scans": len(scans), **counts, "slice_set": str(out), "contact_sheets": [str(sheet) for sheet in sheets]}
+    trainable = {scan.population for scan in slice_set.select(split="train") if scan.has_labels and scan.slices}
+    return {
+        "scans": len(scans),
+        **counts,
+        "slice_set": str(out),
+        "populations": sorted(trainable),
+        "contact_sheets": [str(sheet) for sheet in sheets],
+    }
 
 
 def _say_what_stays(out: Path, source: Path, listed: Collection[str], reporter: Reporter) -> None:

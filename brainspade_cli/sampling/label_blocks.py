@@ -84,7 +84,7 @@ class GeneratedLabels:
         self.table = bundle.conditions(plan.population)
         statistics = bundle.latent()
         self.limit = statistics.limit
-        if compute.device.type == "cuda":
+        if compute.device.type == "cuda" and self.solver is None:
             # UniPC solves a small system a step. torch loads what it takes at the first one, and lanes that come to it
             # together would each begin to.
             torch.linalg.solve(torch.eye(2, device=compute.device), torch.ones(2, device=compute.device))

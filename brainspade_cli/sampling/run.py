@@ -22,9 +22,9 @@ from brainspade_cli.sampling.command import sample_command
 from brainspade_cli.sampling.given_labels import GivenLabels
 from brainspade_cli.sampling.label_blocks import require_kind
 from brainspade_cli.sampling.manifest import pairs_made
-from brainspade_cli.sampling.plan import FITTED, PairPlan
+from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.shards import Shard
-from brainspade_cli.sampling.solvers import resolved
+from brainspade_cli.sampling.solvers import resolved, solver_of
 from brainspade_cli.styles.arguments import channels_of, parse_styles
 from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import Bundle, open_bundle
@@ -197,8 +197,7 @@ def _settings(
         "latent": config.get("latent"),
         "conditions": config["conditions"].get(plan.population),
     }
-    if plan.sampler == FITTED:
-        described["solver"] = config["solvers"][plan.population]
+    solver = None if labels is not None else solver_of(plan, bundle)
     files = {f"{name}.safetensors": bundle.config.sha256.get(f"{name}.safetensors") for name in sorted(networks)}
     return {
         "pairs_version": PAIRS_VERSION,
@@ -207,6 +206,7 @@ def _settings(
         "format": request.file_format,
         "save_pv": request.save_pv,
         "labels": None if labels is None else labels.digest,
+        **({} if solver is None else {"solver": json.loads(json.dumps(asdict(solver)))}),
         "weights": {**files, "settings": hashlib.sha256(json.dumps(described).encode()).hexdigest()},
         "styles": [[source.channel, source.name, source.sha256] for source in styles.sources],
     }

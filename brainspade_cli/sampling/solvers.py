@@ -14,8 +14,8 @@ from brainspade_cli.weights import Bundle
 def resolved(plan: PairPlan, bundle: Bundle) -> PairPlan:
     """The plan with its sampler named and its steps counted; the same plan where they are.
 
-    Raises InputError for a sampler that there is not, for steps that the fitted one does not take, and for more steps
-    than the weights' schedule has.
+    Raises InputError for a sampler that there is not, for steps or guidance that the fitted one does not take, and for
+    more steps than the weights' schedule has.
     """
     solver = bundle.config.solvers.get(plan.population)
     if plan.sampler == AUTO:
@@ -29,8 +29,12 @@ def resolved(plan: PairPlan, bundle: Bundle) -> PairPlan:
             )
         if plan.steps not in (None, solver.steps):
             raise InputError(
-                f"The sampler fitted to these weights takes {solver.steps} steps, not {plan.steps}; leave --steps or "
+                f"The sampler fitted to {bundle.source} takes {solver.steps} steps, not {plan.steps}; leave --steps or "
                 "--sampler out."
+            )
+        if plan.guidance != 1:
+            raise InputError(
+                f"The sampler fitted to {bundle.source} knows no guidance; leave --guidance or --sampler out."
             )
         return replace(plan, steps=solver.steps)
     if plan.sampler not in samplers():

@@ -129,7 +129,8 @@ def _table(slice_set: SliceSet, shares: tuple[tuple[float, str], ...], tumour_fr
             records.append(record)
         if first == len(scans):
             raise SliceSetError(
-                f"{slice_set.folder} has no labelled training scan of the {population} population; prepare some."
+                f"{slice_set.folder} has no labelled training scan of the {population} population; prepare some, or "
+                "train the other with --population."
             )
         counts = torch.tensor(pixels)
         groups += _groups(population, counts, first, share, tumour_fraction)

@@ -6,7 +6,6 @@ from typing import Any
 
 from brainspade_cli.bundle_config import LatentStatistics
 from brainspade_cli.console import Reporter
-from brainspade_cli.diffusion import NoiseSchedule
 from brainspade_cli.errors import InputError
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.autoencoder import finished_autoencoder, train_autoencoder
@@ -81,26 +80,11 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
         denoiser = train_denoiser(
             run, name, tables[name], store, statistics, autoencoder, steps=count, initial=_initial(run, name)
         )
-        conditions = condition_table(tables[name])
-        solver = denoiser_solver(
-            denoiser,
-            conditions,
-            NoiseSchedule(preset.schedule),
-            count=preset.labels.solver_labels,
-            shape=store.mean.shape[2:],
-            limit=statistics.limit,
-            seed=run.seed,
-            name=stage_name(name),
-            reporter=run.reporter,
-        )
         run.update_bundle(
-            {
-                "conditions": {name: conditions},
-                "solvers": {name: solver},
-                "stages": {stage_name(name): {"steps": count}},
-            },
+            {"conditions": {name: condition_table(tables[name])}, "stages": {stage_name(name): {"steps": count}}},
             {f"denoiser_{name}": denoiser.state_dict()},
         )
+        _fit_sampler(run, name)
     return {
         "out": str(run.out),
         "stages": {
@@ -109,6 +93,18 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
         },
         "slices": len(everything),
     }
+
+
+def _fit_sampler(run: Run, population: str) -> None:
+    """Give the bundle's denoiser its sampler, unless it has one: that of another denoiser left with that denoiser."""
+    solvers = {}
+    if run.machine.is_main and population not in (bundle := open_bundle(str(run.out))).config.solvers:
+        count, device = run.preset.labels.solver_labels, run.machine.device
+        solvers[population] = denoiser_solver(
+            bundle, population, count=count, seed=run.seed, device=device, reporter=run.reporter
+        )
+    # By all processes, for they wait for each other there.
+    run.update_bundle({"solvers": solvers}, {})
 
 
 def _kept_statistics(run: Run) -> LatentStatistics | None:

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from brainspade_cli.bundle_config import ConditionTable, Solver
+from brainspade_cli.bundle_config import Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.diffusion import NoiseSchedule
 from brainspade_cli.fitted_sampler import REFERENCE_STEPS, STEPS, fit_solver
+from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.sampling.label_blocks import draw_condition
 from brainspade_cli.training.loop import step_generator, step_seed
+from brainspade_cli.weights import Bundle
 
-# Latents that a denoiser sees at once: the smallest training batch, without gradients.
+# Latents that a denoiser sees at once, so that memory does not follow how many labels it is fitted to.
 TOGETHER = 16
 
 
 @torch.inference_mode()
 def denoiser_solver(
-    denoiser: LabelDenoiser,
-    table: ConditionTable,
-    schedule: NoiseSchedule,
-    *,
-    count: int,
-    shape: tuple[int, int, int],
-    limit: float,
-    seed: int,
-    name: str,
-    reporter: Reporter,
+    bundle: Bundle, population: str, *, count: int, seed: int, device: torch.device, reporter: Reporter
 ) -> Solver:
-    """Fit the sampler of a denoiser on `count` latents of `shape` (C, h, w) drawn from `seed`, in float32.
+    """Fit the sampler of a bundle's denoiser for "healthy" or "tumour", on `count` labels drawn from `seed`.
 
-    `table` says which conditions there are: slices with and without a lesion take turns where it has both. `limit` is
-    that of the latents. Takes as long as drawing `count` labels in `REFERENCE_STEPS` evaluations.
+    Slices with and without a lesion take turns where the training had both. In float32, without guidance; takes as long
+    as drawing `count` labels in `REFERENCE_STEPS` evaluations. Raises WeightsError where the bundle lacks the denoiser.
     """
-    device = next(denoiser.parameters()).device
-    kinds = [kind for kind, there in zip((False, True), _kinds(table), strict=True) if there]
+    name = f"denoiser-{population}"
+    denoiser = cast(LabelDenoiser, bundle.network(f"denoiser_{population}", device))
+    table, statistics = bundle.conditions(population), bundle.latent()
+    down_sampling = bundle.config.networks.autoencoder.down_sampling
+    shape = (len(statistics.mean), *(side // down_sampling for side in SLICE_SHAPE))
+    counts = np.asarray(table.counts, np.float64)
+    kinds = [lesion for lesion, part in ((False, counts[:, :1]), (True, counts[:, 1:])) if part.sum() > 0]
     rng = np.random.default_rng(step_seed(seed, f"{name} solver conditions", 0))
     told = torch.tensor([draw_condition(table, kinds[k % len(kinds)], rng) for k in range(count)], dtype=torch.float32)
     generators = [step_generator(seed, f"{name} solver noise", index) for index in range(count)]
@@ -51,10 +51,5 @@ def denoiser_solver(
             advance()
             return predicted
 
-        return fit_solver(predict, noise.to(device), schedule=schedule, limit=limit)
-
-
-def _kinds(table: ConditionTable) -> tuple[bool, bool]:
-    """Whether the training slices had any without a lesion, and any with one."""
-    counts = np.asarray(table.counts, np.float64)
-    return bool(counts[:, 0].sum() > 0), bool(counts[:, 1:].sum() > 0)
+        schedule = NoiseSchedule(bundle.config.networks.schedule)
+        return fit_solver(predict, noise.to(device), schedule=schedule, limit=statistics.limit)

@@ -31,10 +31,15 @@ class Material:
     @staticmethod
     def make(folder: Path) -> Material:
         """Write everything that the targets start from below `folder`."""
+        from brainspade_cli.bundle_config import Solver
+        from brainspade_cli.bundle_update import create_or_update_bundle
         from brainspade_cli.sampling.sample import run_sampling
         from brainspade_cli.slices import create_slice_set
 
         tiny_bundle(folder / "bundle")
+        solver = Solver((700, 100), ((0.9, 0.2), (0.1, -0.4, 1.3)))
+        solvers = {"healthy": solver, "tumour": solver}
+        create_or_update_bundle(folder / "bundle", config_updates={"solvers": solvers}, networks={})
         style_scan(folder / "scan_T1w.nii.gz")
         labels = folder / "labels"
         labels.mkdir()

@@ -72,6 +72,8 @@ def prepared(scans, tmp_path_factory):
 def test_every_scan_is_accounted_for(prepared):
     out, summary = prepared
     assert (summary["labelled"], summary["style only"], summary["refused"]) == (2, 2, 1)
+    trained = {scan.population for scan in open_slice_set(out).select() if scan.has_labels}
+    assert summary["populations"] == sorted(trained) == ["healthy", "tumour"]
     with open(out / "report.tsv", newline="") as handle:
         report = {row["scan"]: row for row in csv.DictReader(handle, delimiter="\t")}
     assert "all zero" in report["clinic-sub-02"]["message"]

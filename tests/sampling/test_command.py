@@ -69,7 +69,13 @@ def test_a_thousand_scans_are_not_listed() -> None:
 
 @pytest.mark.parametrize(
     ("words", "needed"),
-    [(["--tumour-fraction", "0.5"], "--tumour"), (["--faint-fraction", "0.5"], "--tumour or --labels")],
+    [
+        (["--tumour-fraction", "0.5"], "--tumour"),
+        (["--faint-fraction", "0.5"], "--tumour or --labels"),
+        (["--labels", "mine", "--sampler", "unipc"], "--labels left out"),
+        (["--labels", "mine", "--steps", "4"], "--labels left out"),
+        (["--labels", "mine", "--guidance", "1"], "--labels left out"),
+    ],
 )
 def test_an_option_that_would_do_nothing_is_refused(command_line: CommandLine, words: list[str], needed: str) -> None:
     code, out, error = command_line("sample", "--style", "@flair", *words)

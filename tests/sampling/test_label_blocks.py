@@ -157,6 +157,19 @@ def test_the_weights_own_sampler_draws_the_labels(bundle: Bundle) -> None:
     torch.testing.assert_close(seen[1], 2 * seen[0], rtol=1e-4, atol=1e-4)
 
 
+def test_the_weights_own_sampler_holds_to_the_limit_of_latents(bundle: Bundle) -> None:
+    """Its one evaluation is the label: what the denoiser makes of noise, which lies beyond a narrow limit."""
+    assert bundle.config.latent is not None
+    narrow = dataclasses.replace(bundle.config.latent, limit=0.25)
+    solvers = {"healthy": Solver((900,), ((0.0, 1.0),))}
+    config = dataclasses.replace(bundle.config, latent=narrow, solvers=solvers)
+    decoder = Decoder()
+    labels = labels_with(dataclasses.replace(bundle, config=config), decoder, PairPlan())
+    labels.draw(block(0))
+    clean = (torch.cat(decoder.calls) - labels.mean) / labels.std
+    assert clean.abs().max().item() == pytest.approx(0.25, rel=1e-3)
+
+
 @given(st.integers(0, 2**32), st.booleans())
 def test_conditions_come_from_the_bins_that_the_training_had(seed: int, lesion: bool) -> None:
     position, presence, load = draw_condition(CONDITIONS, lesion, np.random.default_rng(seed))

@@ -19,6 +19,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from brainspade_cli.bundle_config import Solver
+from brainspade_cli.bundle_update import copy_bundle, create_or_update_bundle
 from brainspade_cli.errors import BrainspadeError, DatasetError, InputError
 from brainspade_cli.nnunet.check import check
 from brainspade_cli.nnunet.planes import read_plane
@@ -31,6 +33,7 @@ from brainspade_cli.sampling.manifest import rows
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.sample import SampleRequest, run_sampling
 from brainspade_cli.sampling.shards import Shard
+from brainspade_cli.weights import open_bundle
 from tests.phantoms import save
 from tests.sampling.parts import ellipse_label, quiet, style_scan, tiny_bundle
 
@@ -337,6 +340,40 @@ def test_a_folder_begun_otherwise_is_refused_and_the_difference_said(
     with pytest.raises(DatasetError, match=message):
         run_sampling(replace(request_for(**changes), folder=finished), quiet())
     assert contents(finished) == before
+
+
+def test_a_run_goes_on_with_the_sampler_that_it_was_begun_with(
+    request_for: Callable[..., SampleRequest], parts: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights"
+    copy_bundle(open_bundle(str(parts / "weights")), weights)
+
+    def settle(timestep: int) -> None:
+        solver = Solver((timestep,), ((0.1, 1.0),))
+        create_or_update_bundle(weights, config_updates={"solvers": {"tumour": solver}}, networks={})
+
+    plan = PairPlan(seed=1, tumour=True, tumour_fraction=0.5)
+    run_sampling(request_for(pairs=1, plan=replace(plan, steps=1), weights=str(weights)), quiet())
+    settle(700)
+    # One step is now that of the weights' own sampler.
+    with pytest.raises(DatasetError, match=r"sampler unipc, now fitted; other solver\. .*run\.json"):
+        run_sampling(request_for(pairs=2, plan=plan, weights=str(weights)), quiet())
+    plain = replace(plan, sampler="unipc", steps=1)
+    assert run_sampling(request_for(pairs=2, plan=plain, weights=str(weights)), quiet())["made"] == 1
+    own = request_for("own", pairs=1, plan=plan, weights=str(weights))
+    assert run_sampling(own, quiet())["made"] == 1
+    assert run_sampling(replace(own, pairs=2), quiet())["made"] == 1
+    settle(600)
+    with pytest.raises(DatasetError, match=r"begun with other solver\."):
+        run_sampling(replace(own, pairs=3), quiet())
+
+
+def test_given_labels_need_no_sampler(request_for: Callable[..., SampleRequest], tmp_path: Path) -> None:
+    save(tmp_path / "own" / "a.nii.gz", ellipse_label()[:, :, None], (1.0, 1.0, 1.0))
+    request = request_for(pairs=1, plan=PairPlan(sampler="fitted"), labels=tmp_path / "own")
+    summary = run_sampling(replace(request, dry_run=True), quiet())
+    assert (summary["sampler"], summary["steps"]) == (None, None)
+    assert run_sampling(request, quiet())["made"] == 1
 
 
 def test_other_weights_are_refused(finished: Path, request_for: Callable[..., SampleRequest], tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ def with_solver(plain: Bundle) -> Bundle:
         (PairPlan(tumour=True), "fitted", 3),
         (PairPlan(tumour=True, steps=3), "fitted", 3),
         (PairPlan(tumour=True, sampler="fitted"), "fitted", 3),
-        (PairPlan(tumour=True, sampler="fitted", guidance=2.0), "fitted", 3),
         (PairPlan(tumour=True, steps=4), "unipc", 4),
         (PairPlan(tumour=True, guidance=2.0), "unipc", 6),
         (PairPlan(tumour=True, sampler="ddim"), "ddim", 80),
@@ -56,6 +55,7 @@ def test_weights_without_one_draw_as_before(plain: Bundle) -> None:
     [
         (PairPlan(sampler="fitted"), "no sampler fitted to their denoiser for healthy labels; leave --sampler out"),
         (PairPlan(tumour=True, sampler="fitted", steps=5), "takes 3 steps, not 5"),
+        (PairPlan(tumour=True, sampler="fitted", guidance=2.0), "knows no guidance"),
         (PairPlan(sampler="euler"), "no sampler 'euler'; choose one of auto, fitted, unipc"),
         (PairPlan(steps=100_000), "takes 1 to 1000 steps, not 100000"),
     ],

@@ -14,8 +14,10 @@ import pytest
 import torch
 from torch import nn
 
+from brainspade_cli.bundle_config import Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
+from brainspade_cli.files import write_json
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import ScanRecord, open_slice_set
 from brainspade_cli.training import atlas, labels, map_batches
@@ -105,6 +107,20 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     whole, again = (open_bundle(str(folder)).config for folder in (trained, tmp_path / "stopped"))
     assert again.sha256 == whole.sha256
     assert again.solvers == whole.solvers
+
+
+def test_a_finished_training_is_given_the_samplers_that_it_lacks_and_no_others(
+    slice_folder: Path, tmp_path: Path
+) -> None:
+    run(slice_folder, tmp_path)
+    fitted = open_bundle(str(tmp_path)).config
+    weights = fitted.solvers["healthy"].weights[:2]
+    own = {"healthy": Solver((1, 0), weights)}
+    write_json(tmp_path / "config.json", replace(fitted, solvers=own).to_json())
+    run(slice_folder, tmp_path, resume=True)
+    again = open_bundle(str(tmp_path)).config.solvers
+    assert again["tumour"] == fitted.solvers["tumour"]
+    assert again["healthy"] == own["healthy"]
 
 
 def test_a_second_training_into_the_same_folder_is_refused(trained: Path, slice_folder: Path) -> None:

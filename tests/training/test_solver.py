@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from brainspade_cli.bundle_config import ConditionTable, Solver
 from brainspade_cli.console import Reporter
-from brainspade_cli.diffusion import NoiseSchedule
-from brainspade_cli.networks.label_denoiser import LabelDenoiser
+from brainspade_cli.files import write_json
 from brainspade_cli.training.solver import denoiser_solver
 from brainspade_cli.weights import Bundle, open_bundle
 from tests.example_scripts import example_script
@@ -23,22 +24,19 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def fitted(bundle: Bundle, table: ConditionTable = CONDITIONS, seed: int = 0) -> tuple[Solver, torch.Tensor]:
-    """The solver, and the conditions that the denoiser was told, (labels, 3), at each of its evaluations."""
-    denoiser = bundle.network("denoiser_tumour")
-    assert isinstance(denoiser, LabelDenoiser)
+    """The solver, and the conditions that the denoiser was told, (labels, 3)."""
     told = []
-    denoiser.register_forward_pre_hook(lambda _, inputs: told.append(inputs[2]))
-    solver = denoiser_solver(
-        denoiser,
-        table,
-        NoiseSchedule(bundle.config.networks.schedule),
-        count=18,
-        shape=(3, 48, 64),
-        limit=3.0,
-        seed=seed,
-        name="denoiser-tumour",
-        reporter=Reporter(quiet=True),
-    )
+
+    class Watched(Bundle):
+        def network(self, name: str, device: torch.device | str = "cpu") -> nn.Module:
+            denoiser = super().network(name, device)
+            denoiser.register_forward_pre_hook(lambda _, inputs: told.append(inputs[2]))
+            return denoiser
+
+    config = replace(bundle.config, conditions={"tumour": table})
+    watched = Watched(bundle.folder, config, bundle.source)
+    cpu, quiet = torch.device("cpu"), Reporter(quiet=True)
+    solver = denoiser_solver(watched, "tumour", count=18, seed=seed, device=cpu, reporter=quiet)
     return solver, torch.cat(told[:2])
 
 
@@ -59,3 +57,18 @@ def test_the_script_fits_all_denoisers_and_changes_nothing_else(bundle: Bundle) 
     after = open_bundle(str(bundle.folder)).config
     assert set(after.solvers) == {"healthy", "tumour"}
     assert replace(after, solvers={}) == bundle.config
+
+
+def test_the_limit_of_latents_is_kept_to(bundle: Bundle) -> None:
+    assert bundle.config.latent is not None
+    narrow = replace(bundle.config.latent, limit=0.2)
+    held = replace(bundle, config=replace(bundle.config, latent=narrow))
+    assert fitted(held)[0] != fitted(bundle)[0]
+
+
+def test_a_denoiser_that_has_left_gets_none(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path)
+    kept = {name: digest for name, digest in bundle.config.sha256.items() if name != "denoiser_healthy.safetensors"}
+    write_json(tmp_path / "config.json", replace(bundle.config, sha256=kept).to_json())
+    example_script("train_starter/solver.py").main(tmp_path, 2)
+    assert set(open_bundle(str(tmp_path)).config.solvers) == {"tumour"}
