@@ -199,6 +199,8 @@ def test_the_torchrun_example_trains_both_stages_like_one_process(inputs: Path, 
         assert (one.keys(), one["step"]) == (two.keys(), two["step"])
         for term, values in one.items() if stage != "classifier" else ():
             assert two[term] == pytest.approx(values, rel=0.02, abs=2e-3), (stage, term)
+    for name in ("one", "two"):
+        assert set(open_bundle(str(tmp_path / name)).config.solvers) == {"healthy", "tumour"}, name
     require_one_atlas(tmp_path / "atlases-one", tmp_path / "atlases-two", tmp_path / "two")
 
 
