@@ -108,23 +108,35 @@ def visited_timesteps(schedule: NoiseSchedule, count: int) -> list[int]:
     even and grow a little towards the noise. Where they are finer than timesteps, each takes the next that is free. A
     single step starts at the noisiest.
     """
-    total = schedule.steps
     if count == 1:
-        return [total - 1]
-    signal = schedule.alphas_cumprod
+        return [schedule.steps - 1]
+    way = torch.linspace(0, 1, count, dtype=torch.float64) ** STEP_GROWTH
+    return timesteps_along(schedule, way, range(schedule.steps))
+
+
+def timesteps_along(schedule: NoiseSchedule, way: Tensor, among: Sequence[int]) -> list[int]:
+    """Timesteps of `among` (rising), as many as `way` has shares of the way from its first to its last, all different.
+
+    The way is that in log signal to noise, and each share (0..1, float64, rising) takes the nearest that is free.
+    """
+    signal = schedule.alphas_cumprod[list(among)]
     ratios = (signal / (1 - signal)).log()
-    wanted = ratios[0] + (ratios[-1] - ratios[0]) * torch.linspace(0, 1, count, dtype=ratios.dtype) ** STEP_GROWTH
-    return spread_out((ratios[None, :] - wanted[:, None]).abs().argmin(dim=1).tolist(), total)
-
-
-def spread_out(places: Sequence[int], total: int) -> list[int]:
-    """Places of 0..total-1, rising, as those given, which may be alike: each takes the next that is free."""
+    wanted = ratios[0] + (ratios[-1] - ratios[0]) * way
     chosen: list[int] = []
-    for step, place in enumerate(places):
+    for step, place in enumerate((ratios[None, :] - wanted[:, None]).abs().argmin(dim=1).tolist()):
         free = max(place, chosen[-1] + 1 if chosen else 0)
         # Those that are still to come need room, too.
-        chosen.append(min(free, total - len(places) + step))
-    return chosen
+        chosen.append(min(free, len(among) - len(way) + step))
+    return [among[place] for place in chosen]
+
+
+def step_count(sampler: str, steps: int | None, most: int) -> int:
+    """Steps of a sampler, None being its own number; raises InputError for an unknown one and outside of 1..`most`."""
+    row = sampler_named(sampler)
+    count = row.default_steps if steps is None else steps
+    if not 1 <= count <= most:
+        raise InputError(f"A sampler takes 1 to {most} steps, not {count}.")
+    return count
 
 
 def sample_latents(
@@ -150,9 +162,7 @@ def sample_latents(
     and noise differ in number.
     """
     row = sampler_named(sampler)
-    count = row.default_steps if steps is None else steps
-    if not 1 <= count <= schedule.steps:
-        raise InputError(f"A sampler takes 1 to {schedule.steps} steps, not {count}.")
+    count = step_count(sampler, steps, schedule.steps)
     if len(generators) != len(noise):
         raise ValueError(f"{len(noise)} samples need as many generators, not {len(generators)}")
     visited = visited_timesteps(schedule, count)

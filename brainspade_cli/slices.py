@@ -76,6 +76,10 @@ class SliceSet:
             scan for scan in self.scans if scan.split == split and (population is None or scan.population == population)
         )
 
+    def labelled(self, population: str) -> tuple[ScanRecord, ...]:
+        """Scans of one population that a label training learns from."""
+        return tuple(scan for scan in self.select(population=population) if scan.has_labels and scan.slices)
+
     def people(self, split: str) -> tuple[str, ...]:
         """Sorted names of the people in a split."""
         return tuple(sorted({scan.person for scan in self.scans if scan.split == split}))

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from brainspade_cli.geometry import SLICE_SHAPE
+
 # The layers of the library's autoencoder that decode; latents do not depend on them.
 DECODING_LAYERS = ("post_quant_conv", "decoder")
 # What a denoiser may put out.
@@ -36,6 +38,12 @@ class AutoencoderConfig:
     def down_sampling(self) -> int:
         """How many pixels a latent pixel spans, each way."""
         return self.patch * 2 ** (len(self.channels) - 1)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a slice's latent."""
+        height, width = (side // self.down_sampling for side in SLICE_SHAPE)
+        return self.latent_channels, height, width
 
 
 @dataclass(frozen=True)

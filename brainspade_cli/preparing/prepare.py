@@ -28,7 +28,7 @@ from brainspade_cli.preparing.contact_sheet import write_contact_sheets
 from brainspade_cli.preparing.registration import require_alignment
 from brainspade_cli.preparing.scan import Outcome, prepare_scan
 from brainspade_cli.preparing.scan_table import ScanFiles, find_scans
-from brainspade_cli.slices import create_slice_set, forget_damaged, open_slice_set, write_array
+from brainspade_cli.slices import POPULATIONS, create_slice_set, forget_damaged, open_slice_set, write_array
 
 NAMED_AT_MOST = 3
 
@@ -81,12 +81,11 @@ def _prepare_all(
     counts = Counter(outcome.status for outcome in outcomes)
     if counts["refused"] == len(outcomes):
         raise InputError(f"None of the {len(outcomes)} scans in {source} could be used; {out / 'report.tsv'} says why.")
-    trainable = {scan.population for scan in slice_set.select(split="train") if scan.has_labels and scan.slices}
     return {
         "scans": len(scans),
         **counts,
         "slice_set": str(out),
-        "populations": sorted(trainable),
+        "populations": [name for name in POPULATIONS if slice_set.labelled(name)],
         "contact_sheets": [str(sheet) for sheet in sheets],
     }
 

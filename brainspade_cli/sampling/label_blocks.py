@@ -17,7 +17,7 @@ from brainspade_cli.devices import Compute
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.fitted_sampler import sample_fitted
-from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
+from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
 from brainspade_cli.sampling.label_checks import label_problems, lesion_pixels
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
@@ -91,9 +91,8 @@ class GeneratedLabels:
         self.mean = torch.tensor(statistics.mean, device=compute.device).view(1, -1, 1, 1)
         self.std = torch.tensor(statistics.std, device=compute.device).view(1, -1, 1, 1)
         self.schedule = NoiseSchedule(bundle.config.networks.schedule)
-        down_sampling = bundle.config.networks.autoencoder.down_sampling
         self.redrawn_together = REDRAWN_TOGETHER if compute.is_cpu else WIDE_REDRAWN_TOGETHER
-        self.latent_shape = (len(statistics.mean), *(side // down_sampling for side in SLICE_SHAPE))
+        self.latent_shape = bundle.config.networks.autoencoder.latent_shape
 
     def draw(self, members: range) -> list[LabelDraw]:
         """The labels of a block. Those that fail their checks are drawn again, up to `MAX_ATTEMPTS` times.
@@ -234,9 +233,7 @@ def draw_condition(table: ConditionTable, lesion: bool, rng: np.random.Generator
     A bin of the joint histogram by its count, among those with a lesion or those without, then uniform inside it.
     Raises WeightsError where the training slices had none of the kind.
     """
-    counts = np.asarray(table.counts, np.float64)
-    columns = slice(1, None) if lesion else slice(0, 1)
-    chosen = counts[:, columns]
+    chosen = _of_kind(table, lesion)
     require_kind(table, lesion)
     place = int(rng.choice(chosen.size, p=chosen.ravel() / chosen.sum()))
     row, column = divmod(place, chosen.shape[1])
@@ -250,10 +247,20 @@ def draw_condition(table: ConditionTable, lesion: bool, rng: np.random.Generator
     return float(position), 1.0, float(low + load * (high - low))
 
 
+def has_kind(table: ConditionTable, lesion: bool) -> bool:
+    """Whether the training slices had any with (or without) a lesion."""
+    return bool(_of_kind(table, lesion).sum() > 0)
+
+
 def require_kind(table: ConditionTable, lesion: bool) -> None:
     """Raise WeightsError where the training slices had none with (or without) a lesion."""
-    if np.asarray(table.counts, np.float64)[:, slice(1, None) if lesion else slice(0, 1)].sum() <= 0:
+    if not has_kind(table, lesion):
         raise WeightsError(
             f"These weights were trained on no slices {'with' if lesion else 'without'} a lesion; "
             f"{'leave out --tumour' if lesion else 'ask for a tumour in every slice'} or use other weights."
         )
+
+
+def _of_kind(table: ConditionTable, lesion: bool) -> NDArray[np.float64]:
+    """Counts of slices with (or without) a lesion, (position bins, load bins of the kind)."""
+    return np.asarray(table.counts, np.float64)[:, slice(1, None) if lesion else slice(0, 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from brainspade_cli.bundle_config import Solver
-from brainspade_cli.diffusion import sampler_named, samplers
+from brainspade_cli.diffusion import samplers, step_count
 from brainspade_cli.errors import InputError
 from brainspade_cli.sampling.plan import AUTO, FITTED, PairPlan
 from brainspade_cli.weights import Bundle
@@ -41,11 +41,7 @@ def resolved(plan: PairPlan, bundle: Bundle) -> PairPlan:
         raise InputError(
             f"There is no sampler '{plan.sampler}'; choose one of {AUTO}, {FITTED}, {', '.join(samplers())}."
         )
-    steps = sampler_named(plan.sampler).default_steps if plan.steps is None else plan.steps
-    most = bundle.config.networks.schedule.steps
-    if not 1 <= steps <= most:
-        raise InputError(f"A sampler takes 1 to {most} steps, not {steps}.")
-    return replace(plan, steps=steps)
+    return replace(plan, steps=step_count(plan.sampler, plan.steps, bundle.config.networks.schedule.steps))
 
 
 def solver_of(plan: PairPlan, bundle: Bundle) -> Solver | None:

@@ -73,7 +73,7 @@ def label_table(slice_set: SliceSet, population: str, tumour_fraction: float) ->
 
 def label_table_of_all(slice_set: SliceSet, tumour_fraction: float) -> LabelTable:
     """The labelled training slices of both populations, drawn half and half where there are both."""
-    present = [name for name in POPULATIONS if _labelled(slice_set, name)]
+    present = [name for name in POPULATIONS if slice_set.labelled(name)]
     if not present:
         raise SliceSetError(f"{slice_set.folder} has no labelled training scan; prepare scans with labels.")
     return _table(slice_set, tuple((1 / len(present), name) for name in present), tumour_fraction)
@@ -105,10 +105,6 @@ def _refuse(record: ScanRecord, what: str) -> NoReturn:
     raise SliceSetError(f"The scan {record.name} of the slice set has {what}; delete its folder and prepare it again.")
 
 
-def _labelled(slice_set: SliceSet, population: str) -> tuple[ScanRecord, ...]:
-    return tuple(scan for scan in slice_set.select(population=population) if scan.has_labels and scan.slices)
-
-
 def _table(slice_set: SliceSet, shares: tuple[tuple[float, str], ...], tumour_fraction: float) -> LabelTable:
     records: list[ScanRecord] = []
     scans: list[int] = []
@@ -118,7 +114,7 @@ def _table(slice_set: SliceSet, shares: tuple[tuple[float, str], ...], tumour_fr
     for share, population in shares:
         first = len(scans)
         pixels: list[int] = []
-        for record in _labelled(slice_set, population):
+        for record in slice_set.labelled(population):
             for index, count in enumerate(record.tumour_pixels):
                 present = population == "tumour" and count >= MIN_TUMOUR_PIXELS
                 scans.append(len(records))

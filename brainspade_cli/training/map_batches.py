@@ -7,7 +7,6 @@ from PIL.Image import Image
 from torch import Tensor
 
 from brainspade_cli.anatomy import CHANNELS
-from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.training.batches import LabelTable
 from brainspade_cli.training.deform import draw_affine, warp_maps
@@ -22,7 +21,6 @@ def draw_maps(run: Run, table: LabelTable, generator: torch.Generator) -> Plan:
     """Rows of the table, how each is deformed, the noise of its latent, and an order of channels to look at."""
     settings, config = run.preset.labels, run.preset.autoencoder
     count = settings.autoencoder_batch
-    latent_shape = (config.latent_channels, *(side // config.down_sampling for side in SLICE_SHAPE))
     return {
         "rows": table.draw(count, generator),
         "affine": draw_affine(
@@ -33,7 +31,7 @@ def draw_maps(run: Run, table: LabelTable, generator: torch.Generator) -> Plan:
             shift=settings.affine_shift,
             flip=settings.flip,
         ),
-        "noise": torch.randn(count, *latent_shape, generator=generator),
+        "noise": torch.randn(count, *config.latent_shape, generator=generator),
         "channels": torch.rand(count, CHANNELS, generator=generator).argsort(dim=1)[:, : settings.perceptual_channels],
     }
 

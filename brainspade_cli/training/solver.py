@@ -12,9 +12,8 @@ from brainspade_cli.bundle_config import Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.diffusion import NoiseSchedule
 from brainspade_cli.fitted_sampler import REFERENCE_STEPS, STEPS, fit_solver
-from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
-from brainspade_cli.sampling.label_blocks import draw_condition
+from brainspade_cli.sampling.label_blocks import draw_condition, has_kind
 from brainspade_cli.training.loop import step_generator, step_seed
 from brainspade_cli.weights import Bundle
 
@@ -34,10 +33,8 @@ def denoiser_solver(
     name = f"denoiser-{population}"
     denoiser = cast(LabelDenoiser, bundle.network(f"denoiser_{population}", device))
     table, statistics = bundle.conditions(population), bundle.latent()
-    down_sampling = bundle.config.networks.autoencoder.down_sampling
-    shape = (len(statistics.mean), *(side // down_sampling for side in SLICE_SHAPE))
-    counts = np.asarray(table.counts, np.float64)
-    kinds = [lesion for lesion, part in ((False, counts[:, :1]), (True, counts[:, 1:])) if part.sum() > 0]
+    shape = bundle.config.networks.autoencoder.latent_shape
+    kinds = [lesion for lesion in (False, True) if has_kind(table, lesion)]
     rng = np.random.default_rng(step_seed(seed, f"{name} solver conditions", 0))
     told = torch.tensor([draw_condition(table, kinds[k % len(kinds)], rng) for k in range(count)], dtype=torch.float32)
     generators = [step_generator(seed, f"{name} solver noise", index) for index in range(count)]

@@ -16,7 +16,7 @@ import torch
 from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents, samplers
 from brainspade_cli.files import replacing
-from brainspade_cli.geometry import GRID_SHAPE, SLICE_SHAPE, grid_affine
+from brainspade_cli.geometry import GRID_SHAPE, grid_affine
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
 from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs
 from brainspade_cli.weights import Bundle, open_bundle
@@ -30,14 +30,13 @@ def drawn_maps(bundle: Bundle) -> torch.Tensor:
     """PV maps (slices, 8, 192, 256) of a healthy brain from its lowest slice to its highest, in 0..1."""
     levels = torch.arange(FIRST, LAST, SPACING_MM)
     statistics, networks = bundle.latent(), bundle.config.networks
-    shape = (len(statistics.mean), *(side // networks.autoencoder.down_sampling for side in SLICE_SHAPE))
     conditions = torch.zeros(len(levels), 3)
     conditions[:, 0] = levels / (GRID_SHAPE[2] - 1)
     generator = torch.Generator().manual_seed(SEED)
     denoiser = bundle.network("denoiser_healthy")
     latents = sample_latents(
         lambda noisy, timesteps: denoiser(noisy, timesteps, conditions),
-        torch.randn(shape, generator=generator).expand(len(levels), -1, -1, -1),
+        torch.randn(networks.autoencoder.latent_shape, generator=generator).expand(len(levels), -1, -1, -1),
         schedule=NoiseSchedule(networks.schedule),
         sampler=next(iter(samplers())),
         generators=[generator] * len(levels),
