@@ -87,7 +87,8 @@ def main() -> None:
 
     with sigterm_interrupts(lambda: "" if said or is_peer() else _stopped(TERMINATED)) as terminated:
         try:
-            app()
+            # Not standalone: typer would draw a box around what was mistyped, under two lines of usage.
+            sys.exit(app(standalone_mode=False))
         except SystemExit as ended:
             # typer makes an exit of Ctrl-C by itself, without a word.
             code = TERMINATED if terminated and ended.code == INTERRUPTED else ended.code
@@ -98,6 +99,9 @@ def main() -> None:
             code = TERMINATED if terminated else INTERRUPTED
             say(_stopped(code))
             sys.exit(code)
+        except typer.TyperException as error:
+            say(_mistyped(error))
+            sys.exit(error.exit_code)
         except BrainspadeError as error:
             if not (is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
                 say(f"error: {error}\n")
@@ -115,6 +119,13 @@ def main() -> None:
             # All is done and said: while Python takes itself down, a signal could only end in a traceback or silently.
             for number in (signal.SIGINT, signal.SIGTERM):
                 atexit.register(signal.signal, number, signal.SIG_IGN)
+
+
+def _mistyped(error: typer.TyperException) -> str:
+    """What is said of arguments that typer does not take; nothing where it has printed the help instead."""
+    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    command = f"{context.command_path} --help" if context else "--help"
+    return f"error: {message}; {command} says what there is.\n" if message else ""
 
 
 def _stopped(code: int) -> str:

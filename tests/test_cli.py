@@ -109,9 +109,27 @@ def test_version_and_no_arguments(run):
     code, out, _ = run("--version")
     assert code == 0
     assert out.startswith("brainspade 0.")
-    code, _, error = run("sample", "--no-such-option")
-    assert code == 2
-    assert "--no-such-option" in error
+    code, out, error = run()
+    assert (code, error) == (2, "")
+    assert "export-nnunet" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", "--no-such-option"], ["--no-such-option", "brainspade sample --help"]),
+        (["sample", "--n", "few", "--style", "@t1"], ["--n", "integer", "brainspade sample --help"]),
+        (["sample", "--n", 0, "--style", "@t1"], ["--n", "greater than or equal to 1"]),
+        (["sample", "--out"], ["--out", "argument"]),
+        (["evaluate"], ["dataset", "brainspade evaluate --help"]),
+        (["paint"], ["paint", "brainspade --help"]),
+        (["weights", "forge"], ["forge", "brainspade weights --help"]),
+    ],
+)
+def test_what_is_mistyped_ends_with_one_sentence_and_2(run, arguments, words):
+    code, out, error = run(*arguments)
+    assert (code, out) == (2, "")
+    _sentence(error, *words)
 
 
 def _sentence(error, *words):
@@ -257,7 +275,7 @@ def test_an_interrupted_command_ends_with_130(run, monkeypatch, slice_folder, tm
 
 
 def test_ctrl_c_that_typer_does_not_see_is_told_as_well(run, monkeypatch):
-    def interrupted():
+    def interrupted(**_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "app", interrupted)
@@ -269,7 +287,7 @@ def test_ctrl_c_that_typer_does_not_see_is_told_as_well(run, monkeypatch):
     "error", [MemoryError("/data/flair.nii.gz"), OSError(errno.ENOMEM, "Cannot allocate memory", "/data/flair.nii.gz")]
 )
 def test_memory_that_runs_out_is_one_sentence_and_1(run, monkeypatch, error):
-    def greedy():
+    def greedy(**_):
         raise error
 
     monkeypatch.setattr(cli, "app", greedy)
