@@ -22,7 +22,7 @@ from brainspade_cli.sampling.run import PAIRS_VERSION
 from brainspade_cli.slices import ScanRecord, SliceSet
 
 EXPERIMENTS = ("3.1", "3.2", "3.3")
-# How many patients experiment 3.3 has real labels of (paper 3.3).
+# How many patients experiment 3.3 has real labels of, where nothing else is chosen (paper 3.3).
 FEW_PATIENTS = 5
 
 
@@ -34,6 +34,8 @@ class Choices:
     the five of R in 3.3), or of the "target" people themselves, without their labels. The paper takes scans of the
     target dataset.
     `synthetic_labels`: "patients" or "healthy", the labels drawn for the target style of experiment 3.2.
+    `people`: how many training people there are real labels of, drawn by the seed; None for all of them in 3.1 (and the
+    T1s of 3.2), `FEW_PATIENTS` in 3.3.
     """
 
     healthy: str
@@ -44,6 +46,7 @@ class Choices:
     stride: int
     seed: int
     weights: str
+    people: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def experiment(name: str, slices: SliceSet, choices: Choices) -> Experiment:
 
 
 def _in_distribution(slices: SliceSet, choices: Choices) -> Experiment:
-    train = _scans(slices, "train", choices.healthy, ("t1",))
+    train = _healthy(slices, choices)
     arms = _tissue_arms(train, train, "t1", choices)
     return Experiment(
         name="3.1",
@@ -108,7 +111,7 @@ def _in_distribution(slices: SliceSet, choices: Choices) -> Experiment:
 
 
 def _far_out_of_distribution(slices: SliceSet, choices: Choices) -> Experiment:
-    source = _scans(slices, "train", choices.healthy, ("t1",))
+    source = _healthy(slices, choices)
     target = _scans(slices, "train", choices.patients, ("flair",))
     test = _scans(slices, "held-out", choices.patients, ("flair",))
     styles = test if choices.styles == "target" else target
@@ -148,14 +151,14 @@ def _far_out_of_distribution(slices: SliceSet, choices: Choices) -> Experiment:
 def _tumours(slices: SliceSet, choices: Choices) -> Experiment:
     channels = ("t1", "flair")
     everyone = _scans(slices, "train", choices.patients, channels, "tumour")
-    few = _draw_people(everyone, choices.seed)
+    few = _draw_people(everyone, choices.people or FEW_PATIENTS, choices.seed)
     test = _scans(slices, "held-out", choices.patients, channels, "tumour")
     styles, whose = (test, "unlabelled target") if choices.styles == "target" else (few, "the same")
     real = Recipe(REAL, channels, _marks(few))
     synthetic = _drawn(SYNTHETIC, channels, styles, choices, tumour=True)
     return Experiment(
         name="3.3",
-        title="Whole tumour on T1 and FLAIR, from five real patients",
+        title=f"Whole tumour on T1 and FLAIR, from {_people(few)} real patients",
         task="tumour",
         channels=channels,
         test=test,
@@ -258,11 +261,17 @@ def _scans(
     return found
 
 
-def _draw_people(scans: Sequence[ScanRecord], seed: int) -> tuple[ScanRecord, ...]:
-    """Scans of `FEW_PATIENTS` people drawn by the seed, or of all where there are no more."""
+def _healthy(slices: SliceSet, choices: Choices) -> tuple[ScanRecord, ...]:
+    """T1s of the healthy training people, or of some of them."""
+    everyone = _scans(slices, "train", choices.healthy, ("t1",))
+    return everyone if choices.people is None else _draw_people(everyone, choices.people, choices.seed)
+
+
+def _draw_people(scans: Sequence[ScanRecord], count: int, seed: int) -> tuple[ScanRecord, ...]:
+    """Scans of `count` people drawn by the seed, or of all where there are no more."""
     people = sorted({scan.person for scan in scans})
     order = np.random.default_rng(seed).permutation(len(people))
-    drawn = {people[place] for place in order[:FEW_PATIENTS]}
+    drawn = {people[place] for place in order[:count]}
     return tuple(scan for scan in scans if scan.person in drawn)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 # torch's threads spin while they wait, and it reads this when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from arms import EXPERIMENTS, Choices, Experiment, experiment
+from arms import EXPERIMENTS, FEW_PATIENTS, Choices, Experiment, experiment
 from nnunet import Cut, NnunetSegmenter
 from report import results, table
 from segmenter import Segmenter
@@ -32,7 +32,7 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.errors import BrainspadeError, InputError
 from brainspade_cli.files import write_json, write_text
-from brainspade_cli.slices import open_slice_set
+from brainspade_cli.slices import SliceSet, open_slice_set
 from brainspade_cli.weights import open_bundle
 
 
@@ -58,6 +58,8 @@ PLANS = {
     "small": Plan(1000, 2, {"unet": 1500, "nnunet": 1000}, 50, 1, Cut(), False),
     "full": Plan(20_000, 1, {"unet": 20_000, "nnunet": 250_000}, 250, 50, None, True),
 }
+# What `results.json` repeats of the choices.
+CHOSEN = ("pairs", "stride", "seed", "styles", "synthetic_labels", "people")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -77,6 +79,7 @@ def main(arguments: argparse.Namespace) -> None:
         stride=arguments.stride or plan.stride,
         seed=arguments.seed,
         weights=_digest(bundle.hashes()),
+        people=arguments.people,
     )
     segmenter = _segmenter(arguments, plan, compute)
     shop = Workshop(arguments.work / "sets", slices, arguments.weights, arguments.device, reporter)
@@ -89,11 +92,10 @@ def main(arguments: argparse.Namespace) -> None:
             "device": compute.describe(),
             "weights": bundle.config.name,
             "weights_digest": choices.weights,
-            **{key: getattr(choices, key) for key in ("pairs", "stride", "seed", "styles", "synthetic_labels")},
+            **{key: getattr(choices, key) for key in CHOSEN},
         }
         found = results(wanted, score_study(wanted, trainings, slices), trainings, settings)
-        usual = experiment(name, slices, replace(choices, styles="training"))
-        kind = "" if wanted.arms == usual.arms else f"-{choices.styles}"
+        kind = _kind(wanted, slices, choices)
         folder = arguments.work / "results" / f"{name}-{segmenter.key}-{choices.weights}{kind}"
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "results.json", found)
@@ -132,6 +134,16 @@ def _arms(wanted: Experiment, text: str | None) -> tuple[str, ...]:
     return tuple(name for name in wanted.arms if name in names)
 
 
+def _kind(wanted: Experiment, slices: SliceSet, choices: Choices) -> str:
+    """What sets the arms of this experiment apart from those that are usual, for the name of its results."""
+    usual = {"styles": ("training", f"-{choices.styles}"), "people": (None, f"-{choices.people}-people")}
+    return "".join(
+        said
+        for name, (value, said) in usual.items()
+        if experiment(wanted.name, slices, replace(choices, **{name: value})).arms != wanted.arms
+    )
+
+
 def _refuse_seen_people(seen: tuple[str, ...], tested: tuple[str, ...]) -> None:
     both = sorted(set(seen) & set(tested))
     if both:
@@ -143,6 +155,12 @@ def _refuse_seen_people(seen: tuple[str, ...], tested: tuple[str, ...]) -> None:
 
 def _digest(hashes: dict[str, str]) -> str:
     return hashlib.sha256("".join(f"{name}{value}" for name, value in sorted(hashes.items())).encode()).hexdigest()[:8]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -165,6 +183,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--synthetic-labels", choices=("patients", "healthy"), default="patients", help="3.2: labels drawn for S(FLAIR)"
+    )
+    parser.add_argument(
+        "--people",
+        type=_count,
+        help="how many training people there are real labels of, drawn by --seed; default: all healthy ones in 3.1 and"
+        f" 3.2, {FEW_PATIENTS} patients in 3.3",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -93,6 +93,16 @@ def test_few_patients_are_few_and_drawn_by_the_seed(tmp_path):
     assert people[0] == people[1] != people[2]
 
 
+def test_as_few_healthy_people_as_chosen_are_real_and_give_the_style(slices):
+    everyone, one = (experiment("3.1", slices, replace(CHOICES, people=people)) for people in (None, 1))
+    for arm in ("R", "S", "H", "DR"):
+        assert one.arms[arm] != everyone.arms[arm]
+    person = {mark for recipe in one.arms["H"] for mark in (*recipe.scans, *recipe.styles)}
+    assert len(person) == 1 < len(set(everyone.arms["R"][0].scans))
+    assert experiment("3.2", slices, replace(CHOICES, people=1)).arms["R(T1)"] == one.arms["R"]
+    assert experiment("3.1", slices, replace(CHOICES, people=99)).arms == everyone.arms
+
+
 def test_datasets_that_are_not_there_are_named(slices):
     with pytest.raises(InputError, match=r"no labelled train scans of dataset nobody.*rings"):
         experiment("3.1", slices, Choices(**{**vars(CHOICES), "healthy": "nobody"}))

@@ -60,6 +60,16 @@ def test_real_slices_teach_tissues_and_finished_trainings_are_not_repeated(exper
     assert json.loads((folder / "results.json").read_text()) == found
 
 
+def test_results_of_few_people_lie_apart(experiments, tmp_path):
+    experiments("3.1", "--arms", "R", "--steps", "2")
+    experiments("3.1", "--arms", "R", "--steps", "2", "--people", "1")
+    usual, few = sorted((tmp_path / "results").iterdir())
+    assert few.name == f"{usual.name}-1-people"
+    assert "of the 1 training people" in (few / "table.md").read_text()
+    with pytest.raises(SystemExit):
+        experiments("3.1", "--people", "0")
+
+
 def test_tumours_are_learnt_from_two_channels_of_synthetic_and_real_pairs(experiments, tmp_path):
     experiments("3.3", "--arms", "H", "--steps", "2")
     (raw,) = (tmp_path / "raw").glob("*/nnUNet_raw/Dataset501_arm")
