@@ -14,7 +14,8 @@ from torch import Tensor
 
 from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.devices import Compute
-from brainspade_cli.errors import BrainspadeError, WeightsError
+from brainspade_cli.errors import WeightsError
+from brainspade_cli.sampling.batch_size import BatchSize
 from brainspade_cli.sampling.inference import open_generator
 from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource, StoppedError
 from brainspade_cli.sampling.lanes import Lanes
@@ -62,14 +63,15 @@ def generate_pairs(
     Labels come from `labels`, or from the bundle where that is None. A CPU makes a block in each of its lanes, as many
     as it has threads, and paints image by image; an accelerator makes larger blocks, two to four at once. `batch_size`
     bounds the memory this takes, None being "auto": the pairs in the making on a CPU, the images painted at once on an
-    accelerator, where the batch is halved, and `on_notice` told, when memory runs out all the same. Labels do not
-    depend on it by a bit, nor do images on a CPU; those of an accelerator do by rounding. Close the generator to end
-    early: what is under way ends within a step of the sampler or an image.
+    accelerator. Where memory runs out all the same, fewer labels or images are computed at once from then on, and
+    `on_notice` is told. On a CPU no bit of a pair depends on any of this; on an accelerator images do by rounding, and
+    so do labels where memory ran out for them. Close the generator to end early: what is under way ends within a step
+    of the sampler or an image.
 
-    Raises WeightsError where the bundle lacks what is needed, BrainspadeError where memory is too small for one image,
-    or for the labels of a block.
+    Raises WeightsError where the bundle lacks what is needed, BrainspadeError where memory does not hold one label or
+    one image.
     """
-    generated = GeneratedLabels(bundle, plan, compute) if labels is None else None
+    generated = GeneratedLabels(bundle, plan, compute, on_notice) if labels is None else None
     source = generated or labels
     assert source is not None
     painter = Painter(bundle, compute, batch_size, on_notice)
@@ -78,13 +80,7 @@ def generate_pairs(
     def make(wanted: Sequence[int]) -> list[Pair]:
         start = wanted[0] // size * size
         members = range(start, start + size)
-        try:
-            drawn = source.draw(members)
-        except torch.OutOfMemoryError as error:
-            raise BrainspadeError(
-                f"The memory of {compute.describe()} does not hold {size} labels in the making; free some of it, or use"
-                " --device cpu."
-            ) from error
+        drawn = source.draw(members)
         draws = [with_contrast(draw, plan, index) for draw, index in zip(drawn, members, strict=True)]
         choices = [styles.draw(plan.seed, index) for index in members]
         images = painter.paint_block(draws, choices, [index - start for index in wanted])
@@ -108,12 +104,11 @@ class Painter:
         self, bundle: Bundle, compute: Compute, batch_size: int | None, on_notice: Callable[[str], None]
     ) -> None:
         self.stopping = threading.Event()
-        self.halving = threading.Lock()
         self.compute = compute
-        self.on_notice = on_notice
         self.generator = open_generator(bundle, compute)
         config = bundle.config.networks.generator
-        self.batch = 1 if compute.is_cpu else batch_size or _affordable_batch(compute.device, max(config.widths[-2:]))
+        size = 1 if compute.is_cpu else batch_size or _affordable_batch(compute.device, max(config.widths[-2:]))
+        self.batch = BatchSize(size, "image", "painted", compute, on_notice)
 
     def paint_block(
         self, draws: Sequence[LabelDraw], choices: Sequence[Sequence[StyleChoice]], wanted: Sequence[int]
@@ -134,7 +129,7 @@ class Painter:
         while start < len(row):
             if self.stopping.is_set():
                 raise StoppedError
-            together = self.batch
+            together = self.batch.size
             batch = row[start : start + together]
             if any(place in images for place, *_ in batch):
                 try:
@@ -142,7 +137,7 @@ class Painter:
                         [maps for *_, maps in batch], [choices[place][channel] for place, channel, *_ in batch]
                     )
                 except torch.OutOfMemoryError as error:
-                    self._halve(together, error)
+                    self.batch.halve(together, error)
                     continue
                 for (place, channel, share, _), image in zip(batch, painted, strict=True):
                     if place in images:
@@ -170,18 +165,6 @@ class Painter:
             raise WeightsError("These weights painted images that are not numbers; use other weights.")
         images: NDArray[np.float32] = painted.cpu().numpy()
         return images
-
-    def _halve(self, together: int, error: Exception) -> None:
-        """Paint half as many as `together`, which were too many; once, though several lanes may find so at a time."""
-        if together == 1:
-            raise BrainspadeError(
-                f"The memory of {self.compute.describe()} does not hold even one image; use --device cpu."
-            ) from error
-        with self.halving:
-            if self.batch == together:
-                self.batch = together // 2
-                torch.cuda.empty_cache()
-                self.on_notice(f"The device ran out of memory; images are now painted {self.batch} at a time.")
 
 
 def _lane_count(compute: Compute, batch_size: int | None) -> int:

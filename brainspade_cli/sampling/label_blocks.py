@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,11 +18,12 @@ from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.fitted_sampler import sample_fitted
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE
+from brainspade_cli.sampling.batch_size import BatchSize
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
 from brainspade_cli.sampling.label_checks import label_problems, lesion_pixels
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
 from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs
-from brainspade_cli.sampling.plan import MAX_ATTEMPTS, PairPlan
+from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, WIDE_BLOCK, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.sampling.solvers import resolved, solver_of
 from brainspade_cli.weights import Bundle
@@ -71,10 +72,14 @@ class _Request:
 class GeneratedLabels:
     """Labels from the bundle's denoiser and autoencoder; several threads may ask for blocks at once.
 
+    Where memory does not hold as many as are to be drawn at once, fewer are from then on, and `on_notice` is told.
+
     Raises WeightsError where the bundle lacks what the plan needs, InputError for an unknown sampler or step count.
     """
 
-    def __init__(self, bundle: Bundle, plan: PairPlan, compute: Compute) -> None:
+    def __init__(
+        self, bundle: Bundle, plan: PairPlan, compute: Compute, on_notice: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.stopping = threading.Event()
         self.plan = resolved(plan, bundle)
         self.solver = solver_of(self.plan, bundle)
@@ -91,6 +96,7 @@ class GeneratedLabels:
         self.mean = torch.tensor(statistics.mean, device=compute.device).view(1, -1, 1, 1)
         self.std = torch.tensor(statistics.std, device=compute.device).view(1, -1, 1, 1)
         self.schedule = NoiseSchedule(bundle.config.networks.schedule)
+        self.batch = BatchSize(BLOCK if compute.is_cpu else WIDE_BLOCK, "label", "drawn", compute, on_notice)
         self.redrawn_together = REDRAWN_TOGETHER if compute.is_cpu else WIDE_REDRAWN_TOGETHER
         self.latent_shape = bundle.config.networks.autoencoder.latent_shape
 
@@ -125,8 +131,19 @@ class GeneratedLabels:
         """End the denoising that is under way in other threads, within a step."""
         self.stopping.set()
 
-    @torch.inference_mode()
     def _denoise(self, requests: Sequence[_Request], together: int) -> list[tuple[LabelDraw, _Request]]:
+        """One label for each of 1 to `together` requests, in parts where memory does not hold that many."""
+        while True:
+            size = min(together, self.batch.size)
+            try:
+                parts = [self._at_once(requests[start : start + size], size) for start in range(0, len(requests), size)]
+            except torch.OutOfMemoryError as error:
+                self.batch.halve(size, error)
+                continue
+            return [one for part in parts for one in part]
+
+    @torch.inference_mode()
+    def _at_once(self, requests: Sequence[_Request], together: int) -> list[tuple[LabelDraw, _Request]]:
         """One label for each of 1 to `together` requests; the denoiser sees `together` latents in any case."""
         padded = [*requests, *[requests[-1]] * (together - len(requests))]
         seed = self.plan.seed

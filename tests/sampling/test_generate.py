@@ -152,7 +152,7 @@ def test_a_faint_oedema_lies_between_a_plain_one_and_white_matter(
     assert (faint[:, label == BACKGROUND] == BACKGROUND_VALUE).all()
     assert (faint[:, label != BACKGROUND] > BACKGROUND_VALUE).all()
     # Three at a time: the two parts of the mixture come in different batches, the first of which is halved.
-    painter.batch = 3
+    painter.batch.size = 3
     paint = Painter._paint
 
     def small_memory(self: Painter, maps: Sequence[np.ndarray], choices: Sequence[StyleChoice]) -> np.ndarray:
@@ -162,7 +162,7 @@ def test_a_faint_oedema_lies_between_a_plain_one_and_white_matter(
 
     monkeypatch.setattr(Painter, "_paint", small_memory)
     cut = painter.paint_block(draws, [POOL.draw(0, 0)[:1]] * 3, [2])
-    assert painter.batch == 1
+    assert painter.batch.size == 1
     assert np.allclose(cut[2], faint[:1], atol=1e-4)
 
 
@@ -192,9 +192,9 @@ def test_batches_halve_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.
         return paint(self, maps, choices)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Painter, "_paint", small_memory)
-    painter.batch = 10
+    painter.batch.size = 10
     halved = painter.paint_block(draws, choices, range(BLOCK))
-    assert painter.batch == 2
+    assert painter.batch.size == 2
     assert notices[-1].endswith("painted 2 at a time.")
     assert all(np.allclose(whole[place], halved[place], atol=1e-4) for place in range(BLOCK))
 
@@ -212,7 +212,7 @@ def test_lanes_that_run_out_of_memory_together_halve_the_batch_once(
     """Both find two too many; one at a time fits, and is what both go on with."""
     notices: list[str] = []
     painter = Painter(bundle, Compute(torch.device("cpu"), "fp32"), None, notices.append)
-    painter.batch = 2
+    painter.batch.size = 2
     both, paint = threading.Barrier(2, timeout=60), Painter._paint
 
     def crowded(self: Painter, maps: Sequence[np.ndarray], choices: Sequence[StyleChoice]) -> np.ndarray:
@@ -227,16 +227,34 @@ def test_lanes_that_run_out_of_memory_together_halve_the_batch_once(
     with ThreadPoolExecutor(2) as lanes:
         work = [lanes.submit(painter.paint_block, draws, choices, [0]) for _ in range(2)]
         assert all(list(each.result()) == [0] for each in work)
-    assert painter.batch == 1
+    assert painter.batch.size == 1
     assert len(notices) == 1
 
 
-def test_labels_that_memory_cannot_hold_are_said(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_many(self: label_blocks.GeneratedLabels, members: range) -> list[LabelDraw]:
+def test_labels_are_drawn_fewer_at_a_time_when_memory_runs_out(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = Compute(torch.device("cpu"), "fp32")
+    whole = [draw.label for draw in label_blocks.GeneratedLabels(bundle, PairPlan(steps=2), cpu).draw(range(BLOCK))]
+    at_once = label_blocks.GeneratedLabels._at_once
+    notices: list[str] = []
+
+    def small_memory(self: label_blocks.GeneratedLabels, requests: list[object], together: int) -> list[object]:
+        if together > 2:
+            raise torch.OutOfMemoryError
+        return at_once(self, requests, together)  # type: ignore[arg-type,return-value]
+
+    monkeypatch.setattr(label_blocks.GeneratedLabels, "_at_once", small_memory)
+    source = label_blocks.GeneratedLabels(bundle, PairPlan(steps=2), cpu, notices.append)
+    parts = [draw.label for draw in source.draw(range(BLOCK))]
+    assert source.batch.size == 2
+    assert notices[-1].endswith("labels are now drawn 2 at a time.")
+    differing = np.mean([np.mean(one != other) for one, other in zip(whole, parts, strict=True)])
+    assert differing < 1e-3
+
+    def no_memory(self: label_blocks.GeneratedLabels, requests: list[object], together: int) -> list[object]:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(label_blocks.GeneratedLabels, "draw", too_many)
-    with pytest.raises(BrainspadeError, match="does not hold 8 labels in the making; free some of it"):
+    monkeypatch.setattr(label_blocks.GeneratedLabels, "_at_once", no_memory)
+    with pytest.raises(BrainspadeError, match="does not hold even one label; use --device cpu"):
         make(bundle, [0])
 
 
