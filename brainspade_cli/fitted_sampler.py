@@ -1,4 +1,4 @@
-"""A sampler fitted to its denoiser: four evaluations that come as near to many as six of UniPC do.
+"""A sampler fitted to its denoiser: it comes as near to many evaluations as UniPC in six does, in fewer.
 
 Solvers for any denoiser weigh what was predicted by a series expansion, and end with the last prediction as it is. Here
 least squares finds the weights, on latents that the same denoiser takes all the way in many steps (Shaul 2024, "Bespoke
@@ -8,6 +8,7 @@ non-stationary solvers", learns such weights and times by gradient descent).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,12 +19,15 @@ from brainspade_cli.diffusion import (
     Predict,
     implied_clean,
     sample_latents,
+    samplers,
     timesteps_along,
     visited_timesteps,
 )
 
-# Evaluations a label.
+# Evaluations a label, of the starter weights' denoisers; others may need more.
 STEPS = 4
+# The sampler for any denoiser: what the fit is made with, and what a fitted one must beat.
+GENERAL = "unipc"
 # Evaluations of the trajectories that it is fitted to: 20 leave half a pixel of a hundred unlike a thousand's.
 REFERENCE_STEPS = 48
 # Where timesteps lie on the way in log signal to noise, counted in steps: the last evaluation so far from the clean
@@ -34,6 +38,14 @@ NOISY_END = 0.45
 GROWTH = 1.1
 # Of the mean square of what is weighed: nearly parallel predictions would else get weights that cancel.
 RIDGE = 1e-5
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Standard normal `noise` (B, C, h, w), and the denoiser that is told what each of these latents is to be."""
+
+    predict: Predict
+    noise: Tensor
 
 
 def sample_fitted(
@@ -51,6 +63,25 @@ def sample_fitted(
     return latents
 
 
+def fewest_evaluations(
+    fitted: Draws, judged: Draws, *, schedule: NoiseSchedule, limit: float | None = None
+) -> Solver | None:
+    """The solver of fewest evaluations, `STEPS` or more, that is fitted to one lot of draws and does well on another.
+
+    Well is nearer (mean square over latents) to `REFERENCE_STEPS` evaluations of UniPC than UniPC comes in its own
+    number. None where no solver of up to that number does.
+    """
+    usual = min(samplers()[GENERAL].default_steps, schedule.steps)
+    many = _general(judged, REFERENCE_STEPS, schedule, limit)
+    to_beat = _apart(_general(judged, usual, schedule, limit), many)
+    for steps in range(min(STEPS, usual), usual + 1):
+        solver = fit_solver(fitted.predict, fitted.noise, schedule=schedule, limit=limit, steps=steps)
+        drawn = sample_fitted(judged.predict, judged.noise, schedule=schedule, solver=solver, limit=limit)
+        if _apart(drawn, many) < to_beat:
+            return solver
+    return None
+
+
 def fit_solver(
     predict: Predict, noise: Tensor, *, schedule: NoiseSchedule, limit: float | None = None, steps: int = STEPS
 ) -> Solver:
@@ -66,11 +97,8 @@ def fit_solver(
         passed[int(timesteps[0])] = latents
         return predict(latents, timesteps)
 
-    unused = [torch.Generator()] * len(noise)
     count = min(REFERENCE_STEPS, schedule.steps)
-    clean = sample_latents(
-        watched, noise, schedule=schedule, sampler="unipc", steps=count, generators=unused, limit=limit
-    )
+    clean = _general(Draws(watched, noise), count, schedule, limit)
     number = min(steps, count)
     way = (torch.arange(number, dtype=torch.float64) + CLEAN_END) / (number - 1 + CLEAN_END + NOISY_END)
     timesteps = timesteps_along(schedule, way**GROWTH, visited_timesteps(schedule, count))[::-1]
@@ -84,6 +112,23 @@ def fit_solver(
         rows.append(_least_squares(known, target))
         latents = _weighed(known, rows[-1])
     return Solver(tuple(timesteps), tuple(rows))
+
+
+def _general(draws: Draws, steps: int, schedule: NoiseSchedule, limit: float | None) -> Tensor:
+    """Clean latents (B, C, h, w) of the general sampler, in at most as many steps as the schedule has."""
+    return sample_latents(
+        draws.predict,
+        draws.noise,
+        schedule=schedule,
+        sampler=GENERAL,
+        steps=min(steps, schedule.steps),
+        generators=[torch.Generator()] * len(draws.noise),  # it draws none
+        limit=limit,
+    )
+
+
+def _apart(latents: Tensor, others: Tensor) -> float:
+    return float((latents - others).square().mean())
 
 
 def _evaluated(

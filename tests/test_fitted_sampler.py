@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
-from brainspade_cli.fitted_sampler import STEPS, fit_solver, sample_fitted
+from brainspade_cli.fitted_sampler import STEPS, Draws, fewest_evaluations, fit_solver, sample_fitted
 from brainspade_cli.networks.configs import ScheduleConfig
 
 VELOCITY = NoiseSchedule(ScheduleConfig(prediction="velocity"))
@@ -20,22 +21,24 @@ NOISE = NoiseSchedule(ScheduleConfig(prediction="noise"))
 TISSUES, SPREAD = (-1.0, 0.3, 1.4), 0.15
 
 
-def clean_of_tissues(latents: Tensor, signal: Tensor) -> Tensor:
-    """The expected clean latents where each is one of three tissues, give or take `SPREAD`."""
-    total = signal * SPREAD**2 + 1 - signal
-    means = torch.tensor(TISSUES, dtype=torch.float64)
+def clean_of_tissues(
+    latents: Tensor, signal: Tensor, tissues: Sequence[float] = TISSUES, spread: float = SPREAD
+) -> Tensor:
+    """The expected clean latents where each is one of some tissues, give or take `spread`."""
+    total = signal * spread**2 + 1 - signal
+    means = torch.tensor(tissues, dtype=torch.float64)
     apart = latents.double()[..., None] - signal.sqrt()[..., None] * means
     tissue = (-apart.square() / (2 * total[..., None])).softmax(dim=-1)
-    within = means + signal.sqrt()[..., None] * SPREAD**2 * apart / total[..., None]
+    within = means + signal.sqrt()[..., None] * spread**2 * apart / total[..., None]
     return (tissue * within).sum(dim=-1)
 
 
-def denoiser_of(schedule: NoiseSchedule):
+def denoiser_of(schedule: NoiseSchedule, tissues: Sequence[float] = TISSUES, spread: float = SPREAD):
     """What a perfect denoiser of such latents predicts under a schedule."""
 
     def predict(latents: Tensor, timesteps: Tensor) -> Tensor:
         signal = schedule.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-        clean = clean_of_tissues(latents, signal)
+        clean = clean_of_tissues(latents, signal, tissues, spread)
         noise = (latents - signal.sqrt() * clean) / (1 - signal).sqrt()
         wanted = noise if schedule.config.prediction == "noise" else signal.sqrt() * noise - (1 - signal).sqrt() * clean
         return wanted.float()
@@ -74,6 +77,21 @@ def test_more_evaluations_come_nearer() -> None:
         drawn = sample_fitted(denoiser_of(VELOCITY), start, schedule=VELOCITY, solver=solver)
         off.append((drawn - many).square().mean().item())
     assert off[0] > 2 * off[1] > 4 * off[2]
+
+
+@pytest.mark.parametrize(("tissues", "spread", "steps"), [(TISSUES, SPREAD, 4), ((-1.0, 1.0), 0.1, 6)])
+def test_a_denoiser_gets_as_many_evaluations_as_it_needs(tissues: tuple[float, ...], spread: float, steps: int) -> None:
+    """Two sharp tissues part late and fast: six of the general sampler do better there than four, five fitted ones."""
+    predict = denoiser_of(VELOCITY, tissues, spread)
+    solver = fewest_evaluations(Draws(predict, noise(0)), Draws(predict, noise(1)), schedule=VELOCITY)
+    assert solver is not None
+    assert solver.steps == steps
+
+
+def test_a_fit_that_does_badly_on_other_draws_is_not_taken() -> None:
+    """Fitted to one denoiser and judged with another."""
+    fitted, judged = denoiser_of(VELOCITY, (0.0,), 1.5), denoiser_of(VELOCITY)
+    assert fewest_evaluations(Draws(fitted, noise(0)), Draws(judged, noise(1)), schedule=VELOCITY) is None
 
 
 def test_it_does_not_matter_what_the_denoiser_predicts() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from brainspade_cli.bundle_config import LatentStatistics
+from brainspade_cli.bundle_config import LatentStatistics, Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
@@ -97,12 +97,11 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
 
 def _fit_sampler(run: Run, population: str) -> None:
     """Give the bundle's denoiser its sampler, unless it has one: that of another denoiser left with that denoiser."""
-    solvers = {}
+    solvers: dict[str, Solver] = {}
     if run.machine.is_main and population not in (bundle := open_bundle(str(run.out))).config.solvers:
         count, device = run.preset.labels.solver_labels, run.machine.device
-        solvers[population] = denoiser_solver(
-            bundle, population, count=count, seed=run.seed, device=device, reporter=run.reporter
-        )
+        solver = denoiser_solver(bundle, population, count=count, seed=run.seed, device=device, reporter=run.reporter)
+        solvers |= {population: solver} if solver else {}
     # By all processes, for they wait for each other there.
     run.update_bundle({"solvers": solvers}, {})
 

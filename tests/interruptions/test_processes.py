@@ -192,6 +192,7 @@ def test_the_torchrun_example_trains_both_stages_like_one_process(inputs: Path, 
         )
         assert made.returncode == 0, made.stderr[-3000:]
         assert made.stdout.count(f"networks are in {tmp_path / name}.") == 2, made.stdout
+        assert made.stderr.count("sampler of its own") == 2, "one process fits a sampler to each denoiser"
     stages = sorted(path.parent.name for path in (tmp_path / "one").glob("training/*/losses.csv"))
     assert stages == ["autoencoder", "classifier", "decoder", "denoiser-healthy", "denoiser-tumour", "painter"]
     for stage in stages:
@@ -199,8 +200,6 @@ def test_the_torchrun_example_trains_both_stages_like_one_process(inputs: Path, 
         assert (one.keys(), one["step"]) == (two.keys(), two["step"])
         for term, values in one.items() if stage != "classifier" else ():
             assert two[term] == pytest.approx(values, rel=0.02, abs=2e-3), (stage, term)
-    for name in ("one", "two"):
-        assert set(open_bundle(str(tmp_path / name)).config.solvers) == {"healthy", "tumour"}, name
     require_one_atlas(tmp_path / "atlases-one", tmp_path / "atlases-two", tmp_path / "two")
 
 

@@ -28,7 +28,7 @@ from brainspade_cli.training.denoiser import LOAD_BINS, POSITION_BINS, condition
 from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.perceptual import FeatureExtractor
 from brainspade_cli.training.run import TrainingRequest
-from brainspade_cli.weights import open_bundle
+from brainspade_cli.weights import Bundle, open_bundle
 
 QUICK = replace(
     preset("tiny"),
@@ -67,8 +67,6 @@ def test_a_bundle_with_both_denoisers_comes_out(trained: Path, slice_folder: Pat
     assert bundle.config.people.held_out == slice_set.people("held-out")
     assert bundle.config.preset == "tiny"
     assert bundle.latent().std
-    assert set(bundle.config.solvers) == {"healthy", "tumour"}
-    assert bundle.config.solvers["healthy"] != bundle.config.solvers["tumour"], "each denoiser has its own"
 
 
 def test_latents_are_standardised_by_the_bundles_statistics(trained: Path) -> None:
@@ -106,21 +104,35 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     run(slice_folder, tmp_path / "stopped", resume=True)
     whole, again = (open_bundle(str(folder)).config for folder in (trained, tmp_path / "stopped"))
     assert again.sha256 == whole.sha256
-    assert again.solvers == whole.solvers
 
 
 def test_a_finished_training_is_given_the_samplers_that_it_lacks_and_no_others(
-    slice_folder: Path, tmp_path: Path
+    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    row = (0.5, 0.5)
+    fitted = {"healthy": Solver((9,), (row,)), "tumour": Solver((8,), (row,))}
+    monkeypatch.setattr(labels, "denoiser_solver", lambda _, population, **how: fitted[population])
     run(slice_folder, tmp_path)
-    fitted = open_bundle(str(tmp_path)).config
-    weights = fitted.solvers["healthy"].weights[:2]
-    own = {"healthy": Solver((1, 0), weights)}
-    write_json(tmp_path / "config.json", replace(fitted, solvers=own).to_json())
+    config = open_bundle(str(tmp_path)).config
+    assert config.solvers == fitted, "each denoiser has its own"
+    own = Solver((7,), (row,))
+    write_json(tmp_path / "config.json", replace(config, solvers={"healthy": own}).to_json())
     run(slice_folder, tmp_path, resume=True)
-    again = open_bundle(str(tmp_path)).config.solvers
-    assert again["tumour"] == fitted.solvers["tumour"]
-    assert again["healthy"] == own["healthy"]
+    assert open_bundle(str(tmp_path)).config.solvers == {"healthy": own, "tumour": fitted["tumour"]}
+
+
+def test_a_sampler_follows_from_the_seed_and_the_preset_and_may_be_none(
+    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def none_is_better(bundle: Bundle, population: str, **how: object) -> None:
+        asked.append((population, how["count"], how["seed"], str(how["device"])))
+
+    monkeypatch.setattr(labels, "denoiser_solver", none_is_better)
+    run(slice_folder, tmp_path, replace(QUICK, labels=replace(QUICK.labels, solver_labels=3)), seed=5)
+    assert asked == [("healthy", 3, 5, "cpu"), ("tumour", 3, 5, "cpu")]
+    assert open_bundle(str(tmp_path)).config.solvers == {}
 
 
 def test_a_second_training_into_the_same_folder_is_refused(trained: Path, slice_folder: Path) -> None:

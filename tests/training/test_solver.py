@@ -10,7 +10,7 @@ from torch import nn
 from brainspade_cli.bundle_config import ConditionTable, Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.files import write_json
-from brainspade_cli.training.solver import denoiser_solver
+from brainspade_cli.training.solver import TOGETHER, denoiser_solver
 from brainspade_cli.weights import Bundle, open_bundle
 from tests.example_scripts import example_script
 from tests.sampling.parts import CONDITIONS, tiny_bundle
@@ -23,8 +23,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("weights"))
 
 
-def fitted(bundle: Bundle, table: ConditionTable = CONDITIONS, seed: int = 0) -> tuple[Solver, torch.Tensor]:
-    """The solver, and the conditions that the denoiser was told, (labels, 3)."""
+def fitted(bundle: Bundle, table: ConditionTable = CONDITIONS, seed: int = 0) -> tuple[Solver | None, torch.Tensor]:
+    """The solver, and the conditions that the denoiser was told of the four labels that judge it and of the others."""
     told = []
 
     class Watched(Bundle):
@@ -37,14 +37,15 @@ def fitted(bundle: Bundle, table: ConditionTable = CONDITIONS, seed: int = 0) ->
     watched = Watched(bundle.folder, config, bundle.source)
     cpu, quiet = torch.device("cpu"), Reporter(quiet=True)
     solver = denoiser_solver(watched, "tumour", count=18, seed=seed, device=cpu, reporter=quiet)
-    return solver, torch.cat(told[:2])
+    first = next(place for place, batch in enumerate(told) if len(batch) == TOGETHER)
+    return solver, torch.cat([told[0], *told[first : first + 2]])
 
 
 def test_labels_with_and_without_a_lesion_take_turns(bundle: Bundle) -> None:
     told = fitted(bundle)[1]
-    assert told.shape == (18, 3)
-    assert told[:, 1].tolist() == [0.0, 1.0] * 9
-    assert fitted(bundle, HEALTHY)[1][:, 1].tolist() == [0.0] * 18
+    assert told.shape == (4 + 18, 3)
+    assert told[:, 1].tolist() == [0.0, 1.0] * 11
+    assert fitted(bundle, HEALTHY)[1][:, 1].tolist() == [0.0] * 22
 
 
 def test_a_seed_gives_one_solver(bundle: Bundle) -> None:
