@@ -33,14 +33,14 @@ def seconds_a_pair(
     autoencoder, painter = bundle.network("label_autoencoder", device), bundle.network("spade_generator", device)
     table, statistics = bundle.conditions("tumour" if tumour else "healthy"), bundle.latent()
     mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (statistics.mean, statistics.std))
-    schedule = NoiseSchedule(bundle.config.networks.schedule)
+    schedule, shape = NoiseSchedule(bundle.config.networks.schedule), bundle.config.networks.autoencoder.latent_shape
     rng = np.random.default_rng(0)
     made, begun = 0, time.perf_counter()
     while made < pairs:
         conditions = [draw_condition(table, tumour and k % 2 == 1, rng) for k in range(batch)]
         told = torch.tensor(conditions, dtype=torch.float32, device=device)
         generators = [torch.Generator().manual_seed(made + k) for k in range(batch)]
-        noise = torch.stack([torch.randn(len(statistics.mean), 48, 64, generator=one) for one in generators])
+        noise = torch.stack([torch.randn(shape, generator=one) for one in generators])
         latents = sample_latents(
             lambda x, t, told=told: denoiser(x, t, told),
             noise.to(device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,31 +88,43 @@ def _first_attempts(source: GeneratedLabels, number: int) -> list[LabelDraw]:
 def curve(
     bundle: Bundle,
     compute: Compute,
-    plan: PairPlan,
+    plans: Sequence[PairPlan],
     *,
+    reference: PairPlan,
+    reference_compute: Compute,
     count: int,
-    reference_steps: int,
-    samplers: tuple[str, ...],
     cache: Path,
     reporter: Reporter,
 ) -> tuple[Point, list[Point]]:
-    """The noise, then a point for every sampler and step count, all against DDIM in `reference_steps`.
+    """The noise, then a point for each of the resolved plans, all against the labels of the plan `reference`.
 
     The noise is the reference drawn once more from another seed: what two equally good sets of this size differ by.
     """
-    ideal = replace(plan, sampler="ddim", steps=reference_steps)
-    reference = draw(bundle, compute, ideal, count, cache, reporter)
-    again = draw(bundle, compute, replace(ideal, seed=plan.seed + 1), count, cache, reporter)
-    noise = Point("ddim", reference_steps, label_distance(again.table(), reference.table()), np.nan, again.failed)
+    known = draw(bundle, reference_compute, reference, count, cache, reporter)
+    again = draw(bundle, reference_compute, replace(reference, seed=reference.seed + 1), count, cache, reporter)
+    distance = label_distance(again.table(), known.table())
+    noise = Point(reference.sampler, reference.steps or 0, distance, np.nan, again.failed)
     points = []
-    for sampler in samplers:
-        for steps in COUNTS if sampler != FITTED else (resolved(replace(plan, sampler=FITTED), bundle).steps,):
-            few = draw(bundle, compute, replace(plan, sampler=sampler, steps=steps), count, cache, reporter)
-            brain = (few.labels > 0) | (reference.labels > 0)
-            differing = float((few.labels != reference.labels)[brain].mean())
-            distance = label_distance(few.table(), reference.table())
-            points.append(Point(sampler, steps, distance, differing, few.failed))
+    for plan in plans:
+        few = draw(bundle, compute, plan, count, cache, reporter)
+        brain = (few.labels > 0) | (known.labels > 0)
+        differing = float((few.labels != known.labels)[brain].mean())
+        distance = label_distance(few.table(), known.table())
+        points.append(Point(plan.sampler, plan.steps or 0, distance, differing, few.failed))
     return noise, points
+
+
+def planned(
+    bundle: Bundle, plan: PairPlan, samplers: Sequence[str] | None, counts: Sequence[int] = COUNTS
+) -> list[PairPlan]:
+    """What is drawn for a curve: every sampler at every count, the fitted one at its own; None for all that there are.
+
+    Raises InputError for a sampler that there is not, so that it is known before anything takes long.
+    """
+    if samplers is None:
+        samplers = ([FITTED] if plan.population in bundle.config.solvers else []) + ["unipc", "dpm++", "ddim"]
+    steps = {name: [None] if name == FITTED else counts for name in samplers}
+    return [resolved(replace(plan, sampler=name, steps=one), bundle) for name in samplers for one in steps[name]]
 
 
 def plot(noise: Point, points: list[Point], path: Path) -> None:

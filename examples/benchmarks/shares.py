@@ -112,7 +112,7 @@ def flops(bundle: Bundle, compute: Compute, population: str) -> dict[str, float]
     """FLOPs (two a multiplication and addition) of one denoiser evaluation, one decoding, one painted image."""
     config = bundle.config.networks
     device = compute.device
-    latent = torch.randn(1, config.autoencoder.latent_channels, 48, 64, device=device)
+    latent = torch.randn(1, *config.autoencoder.latent_shape, device=device)
     time_zero, told = torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, 3, device=device)
     maps, style = torch.zeros(1, 8, 192, 256, device=device), torch.zeros(1, config.style_encoder.style_dim)
     calls = {
