@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from itertools import takewhile
 from typing import Annotated, NoReturn
 
 import typer
@@ -100,8 +101,11 @@ def main() -> None:
             say(_stopped(code))
             sys.exit(code)
         except typer.TyperException as error:
-            say(_mistyped(error))
+            say("" if is_peer() else _mistyped(error))
             sys.exit(error.exit_code)
+        except typer.Abort as error:  # what typer makes of an EOFError
+            say(f"error: a file ends too early ({error.__cause__}); make or fetch it again.\n")
+            sys.exit(1)
         except BrainspadeError as error:
             if not (is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
                 say(f"error: {error}\n")
@@ -123,14 +127,19 @@ def main() -> None:
 
 def _mistyped(error: typer.TyperException) -> str:
     """What is said of arguments that typer does not take; nothing where it has printed the help instead."""
-    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
-    command = f"{context.command_path} --help" if context else "--help"
-    return f"error: {message}; {command} says what there is.\n" if message else ""
+    message, context = error.format_message().rstrip(".?"), getattr(error, "ctx", None)
+    command = context.command_path if context else " ".join(["brainspade", *_command()])
+    return f"error: {message}; {command} --help says what there is.\n" if message else ""
+
+
+def _command() -> list[str]:
+    """The words before the first option: a command, and what else stands there."""
+    return list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
 
 
 def _stopped(code: int) -> str:
     """What is said of a run that a signal ended."""
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    command = next(iter(_command()), "")
     what = "stopped by SIGTERM" if code == TERMINATED else "interrupted"
     return f"{what}; {KEPT_OF.get(command, KEPT)}.\n"
 

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 import nibabel as nib
 import numpy as np
 import pytest
+import typer
 
 from brainspade_cli import cli
 from brainspade_cli.errors import PeerError, TrainingError
@@ -120,7 +121,7 @@ def test_version_and_no_arguments(run):
         (["sample", "--no-such-option"], ["--no-such-option", "brainspade sample --help"]),
         (["sample", "--n", "few", "--style", "@t1"], ["--n", "integer", "brainspade sample --help"]),
         (["sample", "--n", 0, "--style", "@t1"], ["--n", "greater than or equal to 1"]),
-        (["sample", "--out"], ["--out", "argument"]),
+        (["sample", "--out"], ["--out", "argument; brainspade sample --help"]),
         (["evaluate"], ["dataset", "brainspade evaluate --help"]),
         (["paint"], ["paint", "brainspade --help"]),
         (["weights", "forge"], ["forge", "brainspade weights --help"]),
@@ -295,6 +296,25 @@ def test_memory_that_runs_out_is_one_sentence_and_1(run, monkeypatch, error):
     assert (code, out) == (1, "")
     _sentence(said, "memory ran out", "/data/flair.nii.gz")
     assert said.endswith(".\n")
+
+
+def test_a_file_that_ends_too_early_is_one_sentence_and_1(run, monkeypatch):
+    def shortened(**_):
+        raise typer.Abort from EOFError("No data left in file")
+
+    monkeypatch.setattr(cli, "app", shortened)
+    code, out, said = run("sample")
+    assert (code, out) == (1, "")
+    _sentence(said, "No data left in file")
+
+
+def test_of_several_processes_one_says_what_was_mistyped(run, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, silent in (("0", False), ("1", True)):
+        monkeypatch.setenv("RANK", rank)
+        code, _, said = run("train-labels", "--stepps", 3)
+        assert code == 2
+        assert (said == "") is silent
 
 
 @pytest.mark.parametrize(

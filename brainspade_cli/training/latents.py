@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainspade_cli.bundle_config import LatentStatistics
+from brainspade_cli.errors import TrainingError
 from brainspade_cli.files import disk_errors, remove_partials, write_json
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import CONDITIONS
@@ -101,10 +102,13 @@ def open_latents(
             if run.machine.is_main:
                 remove_partials(folder)
                 write_json(folder / "index.json", wanted)
-    return LatentStore(
-        mean=np.load(folder / "mean.npy", mmap_mode="r", allow_pickle=False),
-        conditions=np.load(folder / "conditions.npy", allow_pickle=False),
-    )
+    try:
+        return LatentStore(
+            mean=np.load(folder / "mean.npy", mmap_mode="r", allow_pickle=False),
+            conditions=np.load(folder / "conditions.npy", allow_pickle=False),
+        )
+    except (OSError, EOFError, ValueError) as error:
+        raise TrainingError(f"{folder} is damaged; delete it and go on with --resume.") from error
 
 
 @torch.no_grad()

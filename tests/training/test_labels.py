@@ -16,7 +16,7 @@ from torch import nn
 
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import InputError, SliceSetError
+from brainspade_cli.errors import InputError, SliceSetError, TrainingError
 from brainspade_cli.files import write_json
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import ScanRecord, open_slice_set
@@ -192,6 +192,14 @@ def test_other_copies_of_slices_are_refused_on_resume(trained: Path, slice_folde
     with pytest.raises(InputError, match=r"other settings \(copies\)"):
         run(slice_folder, trained, more, resume=True)
     assert index.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["mean.npy", "conditions.npy"])
+def test_latents_that_are_damaged_are_named(slice_folder: Path, tmp_path: Path, name: str) -> None:
+    run(slice_folder, tmp_path, population="healthy")
+    (tmp_path / "training" / "latents" / "healthy" / name).write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"latents/healthy is damaged; delete it"):
+        run(slice_folder, tmp_path, population="healthy", steps=3, resume=True)
 
 
 def test_another_seed_is_refused_on_resume(trained: Path, slice_folder: Path) -> None:
