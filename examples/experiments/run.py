@@ -58,8 +58,8 @@ PLANS = {
     "small": Plan(1000, 2, {"unet": 1500, "nnunet": 1000}, 50, 1, Cut(), False),
     "full": Plan(20_000, 1, {"unet": 20_000, "nnunet": 250_000}, 250, 50, None, True),
 }
-# What `results.json` repeats of the choices.
-CHOSEN = ("pairs", "stride", "seed", "styles", "synthetic_labels", "people")
+# The choices that are arguments. `results.json` repeats them, and the name of its folder those that are not the usual.
+CHOSEN = ("styles", "synthetic_labels", "pairs", "stride", "seed", "people")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -70,17 +70,12 @@ def main(arguments: argparse.Namespace) -> None:
     plan = PLANS[arguments.plan]
     bundle = open_bundle(arguments.weights)
     _refuse_seen_people(bundle.config.people.train, slices.people("held-out"))
-    choices = Choices(
-        healthy=arguments.healthy,
-        patients=arguments.patients,
-        styles=arguments.styles,
-        synthetic_labels=arguments.synthetic_labels,
-        pairs=arguments.pairs or plan.pairs,
-        stride=arguments.stride or plan.stride,
-        seed=arguments.seed,
-        weights=_digest(bundle.hashes()),
-        people=arguments.people,
+    weights = _digest(bundle.hashes())
+    usual = Choices(
+        arguments.healthy, arguments.patients, "training", "patients", plan.pairs, plan.stride, seed=0, weights=weights
     )
+    chosen = {name: getattr(arguments, name) for name in CHOSEN if getattr(arguments, name) is not None}
+    choices = replace(usual, **chosen)
     segmenter = _segmenter(arguments, plan, compute)
     shop = Workshop(arguments.work / "sets", slices, arguments.weights, arguments.device, reporter)
     for name in EXPERIMENTS if arguments.experiment == "all" else (arguments.experiment,):
@@ -95,7 +90,7 @@ def main(arguments: argparse.Namespace) -> None:
             **{key: getattr(choices, key) for key in CHOSEN},
         }
         found = results(wanted, score_study(wanted, trainings, slices), trainings, settings)
-        kind = _kind(wanted, slices, choices)
+        kind = _kind(wanted, slices, choices, usual)
         folder = arguments.work / "results" / f"{name}-{segmenter.key}-{choices.weights}{kind}"
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "results.json", found)
@@ -134,13 +129,12 @@ def _arms(wanted: Experiment, text: str | None) -> tuple[str, ...]:
     return tuple(name for name in wanted.arms if name in names)
 
 
-def _kind(wanted: Experiment, slices: SliceSet, choices: Choices) -> str:
-    """What sets the arms of this experiment apart from those that are usual, for the name of its results."""
-    usual = {"styles": ("training", f"-{choices.styles}"), "people": (None, f"-{choices.people}-people")}
+def _kind(wanted: Experiment, slices: SliceSet, choices: Choices, usual: Choices) -> str:
+    """What sets the arms of this experiment apart from those of the usual choices, for the name of its results."""
     return "".join(
-        said
-        for name, (value, said) in usual.items()
-        if experiment(wanted.name, slices, replace(choices, **{name: value})).arms != wanted.arms
+        f"-{name.replace('_', '-')}-{getattr(choices, name)}"
+        for name in CHOSEN
+        if experiment(wanted.name, slices, replace(choices, **{name: getattr(usual, name)})).arms != wanted.arms
     )
 
 
@@ -171,11 +165,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", help="a bundle; default: the embedded one")
     parser.add_argument("--segmenter", choices=("nnunet", "unet"), default="nnunet")
     parser.add_argument("--plan", choices=tuple(PLANS), default="small")
-    parser.add_argument("--trainings", type=int, default=3, help="trainings of each arm, each of its own seed")
+    parser.add_argument("--trainings", type=_count, default=3, help="trainings of each arm, each of its own seed")
     parser.add_argument("--arms", help="names, with commas between them, or all; default: the paper's and DR")
-    parser.add_argument("--steps", type=int, help="optimiser steps of every training; default: the plan's")
-    parser.add_argument("--pairs", type=int, help="synthetic pairs of a set, and simulated ones; default: the plan's")
-    parser.add_argument("--stride", type=int, help="every how manieth real slice is trained on; default: the plan's")
+    parser.add_argument("--steps", type=_count, help="optimiser steps of every training; default: the plan's")
+    parser.add_argument(
+        "--pairs", type=_count, help="synthetic pairs of a set, and simulated ones; default: the plan's"
+    )
+    parser.add_argument("--stride", type=_count, help="every how manieth real slice is trained on; default: the plan's")
     parser.add_argument("--healthy", default="oasis", help="dataset of 3.1, and of the T1s of 3.2")
     parser.add_argument("--patients", default="brats", help="dataset of 3.3, and of the FLAIRs of 3.2")
     parser.add_argument(

@@ -90,6 +90,7 @@ def test_few_patients_are_few_and_drawn_by_the_seed(tmp_path):
     drawn = [experiment("3.3", slices, Choices(**{**vars(CHOICES), "seed": seed})) for seed in (0, 0, 1)]
     people = [set(wanted.arms["R"][0].scans) for wanted in drawn]
     assert len(people[0]) == FEW_PATIENTS
+    assert len(experiment("3.3", slices, replace(CHOICES, people=2)).arms["R"][0].scans) == 2
     assert people[0] == people[1] != people[2]
 
 

@@ -60,14 +60,23 @@ def test_real_slices_teach_tissues_and_finished_trainings_are_not_repeated(exper
     assert json.loads((folder / "results.json").read_text()) == found
 
 
-def test_results_of_few_people_lie_apart(experiments, tmp_path):
+def test_results_of_other_choices_lie_apart(experiments, tmp_path):
     experiments("3.1", "--arms", "R", "--steps", "2")
     experiments("3.1", "--arms", "R", "--steps", "2", "--people", "1")
-    usual, few = sorted((tmp_path / "results").iterdir())
-    assert few.name == f"{usual.name}-1-people"
+    experiments("3.1", "--arms", "R", "--steps", "2", "--people", "1", "--seed", "3")
+    other, few, usual = sorted((tmp_path / "results").iterdir(), key=lambda folder: len(folder.name), reverse=True)
+    assert few.name == f"{usual.name}-people-1"
+    assert other.name == f"{usual.name}-seed-3-people-1"
     assert "of the 1 training people" in (few / "table.md").read_text()
-    with pytest.raises(SystemExit):
-        experiments("3.1", "--people", "0")
+    assert json.loads((few / "results.json").read_text())["settings"]["people"] == 1
+
+
+@pytest.mark.parametrize("option", ["--people", "--pairs", "--stride", "--steps", "--trainings"])
+def test_there_is_no_such_thing_as_none_of_them(experiments, capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        experiments("3.1", option, "0")
+    assert ended.value.code == 2
+    assert "'0' is no whole number from 1 on" in capsys.readouterr().err
 
 
 def test_tumours_are_learnt_from_two_channels_of_synthetic_and_real_pairs(experiments, tmp_path):
