@@ -50,7 +50,7 @@ def prepare(
     counts = ", ".join(f"{summary[kind]} {kind}" for kind in kinds if kind in summary)
     reporter.result(
         f"{summary['scans']} scans: {counts}. Look at {out}/contact-sheet-01.png, then:\n"
-        f"brainspade train-labels {out} --out weights/{only}",
+        f"brainspade train-labels {out} --out my-weights/{only}",
         summary,
     )
 
@@ -73,7 +73,7 @@ def train_labels(
 ) -> None:
     """Train the label generator: the autoencoder of PV maps and the denoisers of its latents.
 
-    Example:  [bold]brainspade train-labels slices/ --out weights/ --preset starter[/bold]
+    Example:  [bold]brainspade train-labels slices/ --out my-weights/ --preset starter[/bold]
     """
     from brainspade_cli.presets import preset as named
     from brainspade_cli.training.labels import train_labels as run
@@ -116,7 +116,7 @@ def train_images(
 ) -> None:
     """Train the image generator: modality and dataset discriminator, style encoder and SPADE decoder.
 
-    Example:  [bold]brainspade train-images slices/ --out weights/ --preset starter[/bold]
+    Example:  [bold]brainspade train-images slices/ --out my-weights/ --preset starter[/bold]
     """
     from brainspade_cli.presets import preset as named
     from brainspade_cli.training.images import train_images as run

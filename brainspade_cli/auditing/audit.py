@@ -15,7 +15,7 @@ from brainspade_cli import __version__
 from brainspade_cli.auditing import notes
 from brainspade_cli.auditing.cuts import LABELS, RealSlices, cuts_of, label_table
 from brainspade_cli.auditing.descriptors import Descriptors
-from brainspade_cli.auditing.made_with import check_weights
+from brainspade_cli.auditing.made_with import check_weights, trained_people
 from brainspade_cli.auditing.people import people_judges
 from brainspade_cli.auditing.pictures import write_pair
 from brainspade_cli.auditing.pool import blocks, fold_block
@@ -145,9 +145,11 @@ def _bench(request: AuditRequest, kinds: Sequence[str], reporter: Reporter) -> _
         return _Bench(bundle.config.name, judges, None, partial(notes.of_weights, bundle, judges, on_record))
     if request.weights is not None:
         raise InputError("--against names slices and --weights codes to compare with; leave one of them out.")
-    real = RealSlices(open_slice_set(request.against))
+    slices = open_slice_set(request.against)
+    real, trained = RealSlices(slices), trained_people(RawLayout(request.dataset, ""))
     people = people_judges(real, request.against, kinds, Descriptors(), reporter)
-    return _Bench(request.against.resolve().name, people, real, partial(notes.of_people, people))
+    told = partial(notes.of_people, people, trained, slices.people("train"))
+    return _Bench(request.against.resolve().name, people, real, told)
 
 
 def _scores(made: RawSlices, table: _Table | None, judges: Mapping[str, Judge], reporter: Reporter) -> list[SliceScore]:

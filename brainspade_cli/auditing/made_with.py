@@ -12,7 +12,7 @@ from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reading import read_json
 from brainspade_cli.reporting.facts import RUNS_FILE
 from brainspade_cli.sampling.run_folder import RUN_FILE
-from brainspade_cli.weights import Bundle
+from brainspade_cli.weights import Bundle, open_bundle
 
 # Codes may be put into weights, and taken out, after the dataset was made.
 _FILES = frozenset(TENSOR_FILES) - {f"{TRAINING_CODES}.safetensors"}
@@ -32,6 +32,21 @@ def check_weights(layout: RawLayout, bundle: Bundle) -> bool:
                 "name those with --weights, or the slice set that they were trained on with --against."
             )
     return bool(runs) and all(runs)
+
+
+def trained_people(layout: RawLayout) -> tuple[str, ...] | None:
+    """Whom the weights behind a dataset learnt from; None where that is not on record in the installed weights.
+
+    Raises DatasetError for a record that cannot be read.
+    """
+    try:
+        bundle = open_bundle(None)
+        known = check_weights(layout, bundle)
+    except DatasetError:
+        raise
+    except InputError:  # made with others, or none are installed
+        return None
+    return bundle.config.people.train if known else None
 
 
 def _runs(layout: RawLayout) -> Iterator[Mapping[str, Any]]:

@@ -24,8 +24,20 @@ def of_judges(wanted: Sequence[str], judges: Mapping[str, object]) -> Iterator[s
         yield f"Nothing of the training people is there to hold {', '.join(missing)} against: not audited."
 
 
-def of_people(judges: Mapping[str, PeopleJudge], limit: Mapping[str, float]) -> Iterator[str]:
-    """How far real people can serve as a yardstick."""
+def of_people(
+    judges: Mapping[str, PeopleJudge], trained: Sequence[str] | None, there: Sequence[str], limit: Mapping[str, float]
+) -> Iterator[str]:
+    """How far real people can serve as a yardstick.
+
+    `trained`: whom the weights learnt from, None where that is not known; `there`: training people of the slice set.
+    """
+    if trained is None:
+        yield "Whom the weights learnt from is not on record here; of others than the slice set's, no copy is found."
+    elif missing := set(trained) - set(there):
+        yield (
+            f"{len(missing)} of {len(trained)} people whom the weights learnt from are not in the slice set: copies of "
+            "these are not found. Audit against the set that was trained on."
+        )
     crowds = [judge.yardstick for judge in judges.values()]
     if not all(len(item.newcomers) for item in crowds):
         yield "Nobody is held out, so false alarms were counted among the training people, each left out in turn."

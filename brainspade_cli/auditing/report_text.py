@@ -49,7 +49,7 @@ def _verdict(report: Mapping[str, Any]) -> str:
     missing = f"; not audited: {', '.join(report['not_audited'])}" if report["not_audited"] else ""
     if report["verdict"] == "copies":
         return f"slices repeat people of the training set (audited: {parts}{missing})"
-    weaker = ", as far as codes tell" if report["against"]["what"] == "weights" else ""
+    weaker = ", as far as codes tell" if report["against"]["what"] == "weights" else " of the slice set"
     return f"no slice repeats anyone{weaker} (audited: {parts}{missing})"
 
 

@@ -7,7 +7,6 @@ the same command goes on; without dataset.json nnU-Net does not take the folder 
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from brainspade_cli.nnunet.raw import (
     RawLayout,
     check_channel_names,
     dataset_folder,
+    plan_command,
     refuse_shared_id,
     write_dataset_json,
 )
@@ -90,8 +90,7 @@ def export(
         "folds": len(folds),
         "splits": [str(place) for place in places],
         "checked": check,
-        "next": f"nnUNet_raw={shlex.quote(str(folder.resolve().parent))} nnUNetv2_plan_and_preprocess "
-        f"-d {dataset_id} -c 2d --verify_dataset_integrity",
+        "next": plan_command(folder, dataset_id),
     }
 
 

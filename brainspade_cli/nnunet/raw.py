@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,3 +202,11 @@ def check_channel_names(names: tuple[str, ...]) -> None:
             )
     if len(set(names)) < len(names):
         raise DatasetError(f"Two channels have the same name: {', '.join(names)}; give each its own.")
+
+
+def plan_command(folder: Path, number: int) -> str:
+    """The command by which nnU-Net plans and preprocesses a dataset, into a folder beside that of the raw ones."""
+    raw = folder.resolve().parent
+    places = {"nnUNet_raw": raw, "nnUNet_preprocessed": raw.parent / "nnUNet_preprocessed"}
+    words = [f"{name}={shlex.quote(str(place))}" for name, place in places.items()]
+    return " ".join([*words, f"nnUNetv2_plan_and_preprocess -d {number} -c 2d --verify_dataset_integrity"])

@@ -55,7 +55,7 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
     if differences:
         raise DatasetError(
             f"{layout.folder} was begun with {'; '.join(differences)}. Repeat the first command, which "
-            f"{layout.provenance.name}/{RUN_FILE} there has in full, or choose another folder with --out."
+            f"{layout.provenance.name}/{RUN_FILE} there has but for the folders, or choose another folder with --out."
         )
     if run["pairs"] > pairs:
         raise DatasetError(

@@ -14,7 +14,13 @@ from brainspade_cli.anatomy import LABELS
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import disk_errors
-from brainspade_cli.nnunet.raw import dataset_identity, datasets_of_number, flush_names, write_dataset_json
+from brainspade_cli.nnunet.raw import (
+    dataset_identity,
+    datasets_of_number,
+    flush_names,
+    plan_command,
+    write_dataset_json,
+)
 from brainspade_cli.reporting.facts import DatasetFacts, RowCounts, run_facts
 from brainspade_cli.reporting.verdicts import remove_verdicts
 from brainspade_cli.reporting.write_cards import card_paths, write_cards
@@ -205,12 +211,10 @@ def _finish(run: SampleRun) -> None:
 def _next_command(run: SampleRun) -> str:
     folder = run.layout.folder
     try:
-        number, _ = dataset_identity(folder)
+        return plan_command(folder, dataset_identity(folder)[0])
     except DatasetError:
         free = next((number for number in range(501, 1000) if not datasets_of_number(Path("nnUNet_raw"), number)), 501)
         return f"brainspade export-nnunet {shlex.quote(str(folder))} --out nnUNet_raw --id {free} --name brainspade"
-    parent = shlex.quote(str(folder.resolve().parent))
-    return f"nnUNet_raw={parent} nnUNetv2_plan_and_preprocess -d {number} -c 2d --verify_dataset_integrity"
 
 
 def _pair_bytes(run: SampleRun) -> int:

@@ -8,9 +8,13 @@ import pytest
 from PIL import Image
 
 from brainspade_cli.anatomy import NAMES
+from brainspade_cli.auditing import audit as audits
 from brainspade_cli.auditing.audit import AuditRequest, audit
+from brainspade_cli.auditing.made_with import trained_people
 from brainspade_cli.auditing.report_text import report_text
 from brainspade_cli.console import Reporter
+from brainspade_cli.nnunet.raw import RawLayout
+from brainspade_cli.weights import open_bundle
 from tests.auditing.folded import folded_dataset, folded_set, hidden, image_of, label_of, new_person
 
 KINDS = ("mirrored left-right", "mirrored front-back", "shifted up to 8 px", "all of these together")
@@ -67,6 +71,33 @@ def test_new_people_pass(report, tmp_path, folded_folder):
     assert scores["held_out_training"]["slices"] == 3 * 6
     assert found["labels"]["training"] == {"people": 10, "slices": 60}
     assert found["labels"]["nearer_training"]["expected"] == 10 / 13
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [
+        (None, "Whom the weights learnt from is not on record here"),
+        (("person-00", "somebody", "somebody else"), "2 of 3 people whom the weights learnt from are not in the slice"),
+        (("person-00",), None),
+    ],
+)
+def test_a_slice_set_that_lacks_training_people_is_told(tmp_path, folded_folder, monkeypatch, trained, said):
+    made = folded_dataset(tmp_path / "Dataset501_new", [new_person(0)])
+    monkeypatch.setattr(audits, "trained_people", lambda layout: trained)
+    notes = audit(AuditRequest(made, folded_folder), Reporter(quiet=True))["notes"]
+    assert [said in note for note in notes].count(True) == 1 if said else not any("learnt from" in n for n in notes)
+
+
+def test_whom_installed_weights_learnt_from_is_known_of_what_they_made(tmp_path):
+    bundle = open_bundle(None)
+    layout = RawLayout(tmp_path, "")
+    layout.provenance.mkdir()
+    (layout.provenance / "run.json").write_text(json.dumps({"weights": {"sha256": dict(bundle.config.sha256)}}))
+    assert trained_people(layout) == bundle.config.people.train
+    (layout.provenance / "run.json").write_text(json.dumps({"weights": {"sha256": {"style_bank.safetensors": "0"}}}))
+    assert trained_people(layout) is None
+    (layout.provenance / "run.json").write_text("{}")
+    assert trained_people(layout) is None
 
 
 def test_files_tell_and_show_what_was_found(run, mixed, folded_folder):
@@ -196,7 +227,7 @@ def test_labels_that_show_no_tissues_are_left_out(report, tmp_path, folded_folde
     assert found["images"]["looked_at"] == 2
     assert any("only the images" in note for note in found["notes"])
     assert (found["audited"], found["not_audited"]) == (["t1"], ["labels"])
-    assert "no slice repeats anyone (audited: t1; not audited: labels)" in report_text(found)
+    assert "no slice repeats anyone of the slice set (audited: t1; not audited: labels)" in report_text(found)
 
 
 def test_labels_under_other_numbers_are_understood(report, tmp_path, folded_folder):

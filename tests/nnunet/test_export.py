@@ -58,7 +58,8 @@ def test_plain_export_copies_bytes_and_says_what_it_is(made, run):
     assert content["numTraining"] == summary["cases"] == 3
     assert content["overwrite_image_reader_writer"] == "SimpleITKIO"
     assert content["brainspade"]["sources"][0]["dataset"] == "Dataset501_brainspade"
-    assert summary["next"].endswith("/raw nnUNetv2_plan_and_preprocess -d 700 -c 2d --verify_dataset_integrity")
+    assert summary["next"].startswith(f"nnUNet_raw={folder.parent} nnUNet_preprocessed=")
+    assert summary["next"].endswith(" nnUNetv2_plan_and_preprocess -d 700 -c 2d --verify_dataset_integrity")
     row = read_manifest(folder)["brainspade_000001"]
     assert row["came_from"] == {"dataset": "Dataset501_brainspade", "case": "brainspade_000001", "real": False}
     assert row["index"] == 1

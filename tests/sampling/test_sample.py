@@ -495,8 +495,10 @@ def test_the_next_command_fits_the_folder(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nnUNet_raw" / "Dataset501_brainspade").mkdir(parents=True)
     named = run_sampling(request_for(pairs=1), quiet())
+    raw = request_for().folder.parent
     assert named["next"] == (
-        f"nnUNet_raw={request_for().folder.parent} nnUNetv2_plan_and_preprocess -d 501 -c 2d --verify_dataset_integrity"
+        f"nnUNet_raw={raw} nnUNet_preprocessed={raw.parent}/nnUNet_preprocessed "
+        "nnUNetv2_plan_and_preprocess -d 501 -c 2d --verify_dataset_integrity"
     )
     other = run_sampling(request_for("mine", pairs=1), quiet())
     assert other["next"].startswith(f"brainspade export-nnunet {request_for('mine').folder}")
