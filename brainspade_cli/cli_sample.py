@@ -21,6 +21,9 @@ from brainspade_cli.cli_options import (
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError
 
+# As many as the seven digits of a case's name tell apart.
+MOST_PAIRS = 10_000_000
+
 
 def sample(
     context: typer.Context,
@@ -30,7 +33,7 @@ def sample(
     ] = None,
     more_styles: Annotated[list[str] | None, typer.Argument(metavar="[STYLE]...", help="Further styles.")] = None,
     n: Annotated[
-        int, typer.Option("--n", "-n", envvar="BRAINSPADE_N", metavar="K", min=1, help="Pairs to make.")
+        int, typer.Option("--n", "-n", envvar="BRAINSPADE_N", metavar="K", min=1, max=MOST_PAIRS, help="Pairs to make.")
     ] = 100,
     tumour: Annotated[bool, typer.Option("--tumour", help="Draw labels of patients with a brain tumour.")] = False,
     tumour_fraction: Annotated[

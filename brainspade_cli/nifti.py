@@ -63,7 +63,9 @@ def open_nifti(path: Path) -> Any:
         header = kind(head[: kind.sizeof_hdr])
         shape = tuple(map(int, header.get_data_shape()))
         voxel, offset = header.get_data_dtype().itemsize, header.get_data_offset()
-    if not shape or min(shape) < 1 or math.prod(shape[:3]) > MAX_VOXELS or math.prod(shape) > MAX_VALUES:
+    if not shape or min(shape) < 1:
+        raise NiftiError(f"holds nothing, its size being {shape}")
+    if math.prod(shape[:3]) > MAX_VOXELS or math.prod(shape) > MAX_VALUES:
         raise NiftiError(f"claims the size {shape}, more than is read here; check its header")
     if not kind.sizeof_hdr <= offset <= MAX_OFFSET:
         raise NiftiError(f"claims that its voxels start at byte {offset}; check its header")

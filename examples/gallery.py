@@ -5,8 +5,8 @@
 The styles are the synthetic volumes of the quickstart.
 """
 
+import argparse
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -47,6 +47,8 @@ def main(out: Path, options: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    target = Path(arguments.pop(0)) if arguments and not arguments[0].startswith("-") else HERE / "gallery.png"
-    main(target, arguments)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, nargs="?", default=HERE / "gallery.png")
+    parser.add_argument("--weights")
+    arguments = parser.parse_args()
+    main(arguments.out, ["--weights", arguments.weights] if arguments.weights else [])

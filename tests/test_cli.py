@@ -121,6 +121,7 @@ def test_version_and_no_arguments(run):
         (["sample", "--no-such-option"], ["--no-such-option", "brainspade sample --help"]),
         (["sample", "--n", "few", "--style", "@t1"], ["--n", "integer", "brainspade sample --help"]),
         (["sample", "--n", 0, "--style", "@t1"], ["--n", "greater than or equal to 1"]),
+        (["sample", "--n", 99999999999, "--style", "@t1", "--dry-run"], ["--n", "less than or equal to 10000000"]),
         (["sample", "--out"], ["--out", "argument; brainspade sample --help"]),
         (["evaluate"], ["dataset", "brainspade evaluate --help"]),
         (["paint"], ["paint", "brainspade --help"]),

@@ -163,17 +163,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slices", type=Path, required=True, help="a slice set made by `brainspade prepare`")
     parser.add_argument("--work", type=Path, required=True, help="folder for sets, trainings and results")
     parser.add_argument("--weights", help="a bundle; default: the embedded one")
-    parser.add_argument("--segmenter", choices=("nnunet", "unet"), default="nnunet")
-    parser.add_argument("--plan", choices=tuple(PLANS), default="small")
-    parser.add_argument("--trainings", type=_count, default=3, help="trainings of each arm, each of its own seed")
+    parser.add_argument("--segmenter", choices=("nnunet", "unet"), default="nnunet", help="default: nnunet")
+    parser.add_argument("--plan", choices=tuple(PLANS), default="small", help="the scale; default: small")
+    parser.add_argument(
+        "--trainings", type=_count, default=3, help="trainings of each arm, each of its own seed; default: 3"
+    )
     parser.add_argument("--arms", help="names, with commas between them, or all; default: the paper's and DR")
     parser.add_argument("--steps", type=_count, help="optimiser steps of every training; default: the plan's")
     parser.add_argument(
         "--pairs", type=_count, help="synthetic pairs of a set, and simulated ones; default: the plan's"
     )
     parser.add_argument("--stride", type=_count, help="every how manieth real slice is trained on; default: the plan's")
-    parser.add_argument("--healthy", default="oasis", help="dataset of 3.1, and of the T1s of 3.2")
-    parser.add_argument("--patients", default="brats", help="dataset of 3.3, and of the FLAIRs of 3.2")
+    parser.add_argument("--healthy", default="oasis", help="dataset of 3.1, and of the T1s of 3.2; default: oasis")
+    parser.add_argument("--patients", default="brats", help="dataset of 3.3, and of the FLAIRs of 3.2; default: brats")
     parser.add_argument(
         "--styles", choices=("training", "target"), default="training", help="3.2 and 3.3: whose scans give the style"
     )

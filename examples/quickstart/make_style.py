@@ -6,7 +6,7 @@ The anatomy is drawn by the weights, a slice every 4 mm, all from the same noise
 each contrast is the mean of the weights' own bank of styles.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import nibabel as nib
@@ -70,4 +70,8 @@ def main(weights: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights")
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    main(arguments.weights, arguments.out)

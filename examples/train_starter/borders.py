@@ -8,7 +8,7 @@ borders as they are, and with the soft ones that `brainspade sample` paints. The
 the scans in the brain within four pixels of a border, in standard deviations of the brain.
 """
 
-import sys
+import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,4 +97,8 @@ def main(folder: Path, weights: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slices", type=Path)
+    parser.add_argument("weights")
+    arguments = parser.parse_args()
+    main(arguments.slices, arguments.weights)

@@ -6,7 +6,7 @@ The new bundle is then in WORK/decoder, without codes of training slices: `publi
 time; the same command goes on. It runs in one process.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from brainspade_cli.bundle_update import copy_bundle, create_or_update_bundle
@@ -38,4 +38,9 @@ def main(slices: Path, weights: Path, out: Path, settings: Preset, device: str =
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), settings=preset("starter"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slices", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    main(arguments.slices, arguments.weights, arguments.out, preset("starter"))

@@ -7,7 +7,7 @@ z-scores of each tissue, painted against real: their correlation over tissues, a
 scale, the same labels painted in the style of another held-out person's scan of another contrast.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -78,4 +78,8 @@ def main(folder: Path, weights: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slices", type=Path)
+    parser.add_argument("weights")
+    arguments = parser.parse_args()
+    main(arguments.slices, arguments.weights)

@@ -6,7 +6,7 @@ Prints mean, SD and extremes of the difference of means (oedema less white matte
 over patients, each the mean of the slices with an oedema, and over pairs with one.
 """
 
-import sys
+import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -64,4 +64,8 @@ def _line(what: str, values: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slices", type=Path)
+    parser.add_argument("dataset", type=Path)
+    arguments = parser.parse_args()
+    main(arguments.slices, arguments.dataset)

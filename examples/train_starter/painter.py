@@ -8,7 +8,7 @@ without codes of training slices: `publish.py` puts them in. Stop it at any time
 one process.
 """
 
-import sys
+import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -90,4 +90,9 @@ def _average(start: Bundle, trained: Bundle, name: str) -> nn.Module:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), training=settings())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slices", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    main(arguments.slices, arguments.weights, arguments.out, settings())

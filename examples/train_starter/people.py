@@ -5,8 +5,8 @@
 DATA holds the folders oasis/, brats/ and synthseg/, one folder sub-* per scan.
 """
 
+import argparse
 import csv
-import sys
 from pathlib import Path
 
 # Second scans of the same person.
@@ -43,4 +43,8 @@ def main(data: Path, table: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("table", type=Path)
+    arguments = parser.parse_args()
+    main(arguments.data, arguments.table)

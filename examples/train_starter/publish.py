@@ -5,7 +5,7 @@ python examples/train_starter/publish.py WORK/weights weights/ WORK/slices
 With the slice set, the bundle gets codes of the training slices, so that datasets can be audited without it.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from brainspade_cli.auditing.weights_codes import add_training_codes
@@ -28,4 +28,9 @@ def main(trained: Path, target: Path, slices: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trained", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("slices", type=Path, nargs="?")
+    arguments = parser.parse_args()
+    main(arguments.trained, arguments.target, arguments.slices)

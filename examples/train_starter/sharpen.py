@@ -9,7 +9,7 @@ config.json has the power, multiplied by any from before, among the stages. Shar
 further trains this away. Codes of training slices do not come along; `publish.py` puts them in.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -41,4 +41,9 @@ def main(weights: Path, out: Path, power: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("power", type=float)
+    arguments = parser.parse_args()
+    main(arguments.weights, arguments.out, arguments.power)
