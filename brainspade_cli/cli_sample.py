@@ -33,7 +33,7 @@ def sample(
     ] = None,
     more_styles: Annotated[list[str] | None, typer.Argument(metavar="[STYLE]...", help="Further styles.")] = None,
     n: Annotated[
-        int, typer.Option("--n", "-n", envvar="BRAINSPADE_N", metavar="K", min=1, max=MOST_PAIRS, help="Pairs to make.")
+        int, typer.Option("--n", "-n", envvar="BRAINSPADE_N", metavar="K", min=1, help="Pairs to make.")
     ] = 100,
     tumour: Annotated[bool, typer.Option("--tumour", help="Draw labels of patients with a brain tumour.")] = False,
     tumour_fraction: Annotated[
@@ -105,6 +105,10 @@ def sample(
     from brainspade_cli.sampling.shards import parse_shard, shard_from_environment
     from brainspade_cli.styles.arguments import parse_styles
 
+    if n > MOST_PAIRS:
+        raise InputError(
+            f"A dataset holds up to {MOST_PAIRS:,} pairs, not {n:,}; make several, each of its own --seed."
+        )
     if not tumour:
         _refuse_idle(context, "tumour_fraction", "--tumour")
         if labels is None:
