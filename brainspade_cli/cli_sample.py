@@ -74,7 +74,12 @@ def sample(
     labels: Annotated[Path | None, typer.Option(help="Paint these labels instead of drawing new ones.")] = None,
     save_pv: Annotated[bool, typer.Option("--save-pv", help="Keep the partial-volume maps as well.")] = False,
     batch_size: Annotated[
-        str, typer.Option(envvar="BRAINSPADE_BATCH_SIZE", metavar="auto|K", help="Images painted together.")
+        str,
+        typer.Option(
+            envvar="BRAINSPADE_BATCH_SIZE",
+            metavar="auto|K",
+            help="Bounds the memory: pairs in the making on a CPU (in blocks of 8), images painted at once on a GPU.",
+        ),
     ] = "auto",
     device: Device = "auto",
     precision: Precision = "auto",

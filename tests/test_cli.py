@@ -115,6 +115,14 @@ def test_version_and_no_arguments(run):
     assert "export-nnunet" in out
 
 
+@pytest.mark.parametrize("value", ["1", "1.2"])
+def test_a_variable_that_says_which_version_a_container_has_changes_nothing(run, monkeypatch, value):
+    monkeypatch.setenv("BRAINSPADE_VERSION", value)
+    code, out, _ = run("weights", "list")
+    assert code == 0
+    assert "brainspade-starter" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
