@@ -10,7 +10,7 @@ from torch import Tensor
 
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.console import Reporter
-from brainspade_cli.diffusion import NoiseSchedule, step_count
+from brainspade_cli.diffusion import NoiseSchedule, samplers
 from brainspade_cli.fitted_sampler import GENERAL, REFERENCE_STEPS, STEPS, Draws, fewest_evaluations
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.sampling.label_blocks import draw_condition, has_kind
@@ -45,8 +45,7 @@ def denoiser_solver(
     generators = [step_generator(seed, f"{name} solver noise", index) for index in range(total)]
     noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
     schedule = NoiseSchedule(bundle.config.networks.schedule)
-
-    expected = 2 * (REFERENCE_STEPS + STEPS) + step_count(GENERAL, None, schedule.steps)
+    expected = 2 * (REFERENCE_STEPS + STEPS) + samplers()[GENERAL].default_steps
 
     with reporter.progress(f"{name}: sampler", expected) as advance:
 
