@@ -29,6 +29,9 @@ PREDICTION_TYPES = {"noise": "epsilon", "velocity": "v_prediction"}
 # this a seventh, as eight of DPM-Solver++ do either way.
 STEP_GROWTH = 1.15
 
+# The sampler for any denoiser.
+GENERAL = "unipc"
+
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -77,7 +80,7 @@ class Sampler:
 
 
 def samplers() -> dict[str, Sampler]:
-    """List the samplers that need nothing but a schedule, by name; the first is the one for any denoiser.
+    """List the samplers that need nothing but a schedule, by name; `GENERAL` is the one for any denoiser.
 
     "unipc": UniPC of order 2 (Zhao 2023). "dpm++": DPM-Solver++ of order 2 (Lu 2022). "ddim": DDIM without added noise
     (Song 2021). "ancestral": the chain of DDPM (Ho 2020), which draws noise at every step.

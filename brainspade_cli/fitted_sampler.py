@@ -7,7 +7,7 @@ non-stationary solvers", learns such weights and times by gradient descent).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,19 +15,17 @@ from torch import Tensor
 
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.diffusion import (
+    GENERAL,
     NoiseSchedule,
     Predict,
     implied_clean,
     sample_latents,
     samplers,
     timesteps_along,
-    visited_timesteps,
 )
 
 # Evaluations a label, of the starter weights' denoisers; others may need more.
 STEPS = 4
-# The sampler for any denoiser: what the fit is made with, and what a fitted one must beat.
-GENERAL = "unipc"
 # Evaluations of the trajectories that it is fitted to: 20 leave half a pixel of a hundred unlike a thousand's.
 REFERENCE_STEPS = 48
 # Where timesteps lie on the way in log signal to noise, counted in steps: the last evaluation so far from the clean
@@ -74,8 +72,9 @@ def fewest_evaluations(
     usual = min(samplers()[GENERAL].default_steps, schedule.steps)
     many = _general(judged, REFERENCE_STEPS, schedule, limit)
     to_beat = _apart(_general(judged, usual, schedule, limit), many)
+    reference = _followed(fitted, schedule, limit)
     for steps in range(min(STEPS, usual), usual + 1):
-        solver = fit_solver(fitted.predict, fitted.noise, schedule=schedule, limit=limit, steps=steps)
+        solver = _fitted(fitted, reference, schedule, limit, steps)
         drawn = sample_fitted(judged.predict, judged.noise, schedule=schedule, solver=solver, limit=limit)
         if _apart(drawn, many) < to_beat:
             return solver
@@ -91,23 +90,38 @@ def fit_solver(
     latents of all of `noise` nearest, in least squares, to where the reference is at the next timestep, and after the
     last evaluation to its clean latents. A schedule of fewer timesteps than `steps` gets one evaluation at each.
     """
+    draws = Draws(predict, noise)
+    return _fitted(draws, _followed(draws, schedule, limit), schedule, limit, steps)
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """Where `REFERENCE_STEPS` evaluations pass (latents by timestep, noisiest first) and end, all (B, C, h, w)."""
+
+    passed: Mapping[int, Tensor]
+    clean: Tensor
+
+
+def _followed(draws: Draws, schedule: NoiseSchedule, limit: float | None) -> _Reference:
     passed: dict[int, Tensor] = {}
 
     def watched(latents: Tensor, timesteps: Tensor) -> Tensor:
         passed[int(timesteps[0])] = latents
-        return predict(latents, timesteps)
+        return draws.predict(latents, timesteps)
 
-    count = min(REFERENCE_STEPS, schedule.steps)
-    clean = _general(Draws(watched, noise), count, schedule, limit)
-    number = min(steps, count)
+    return _Reference(passed, _general(Draws(watched, draws.noise), REFERENCE_STEPS, schedule, limit))
+
+
+def _fitted(draws: Draws, reference: _Reference, schedule: NoiseSchedule, limit: float | None, steps: int) -> Solver:
+    number = min(steps, len(reference.passed))
     way = (torch.arange(number, dtype=torch.float64) + CLEAN_END) / (number - 1 + CLEAN_END + NOISY_END)
-    timesteps = timesteps_along(schedule, way**GROWTH, visited_timesteps(schedule, count))[::-1]
-    targets = [*(passed[timestep] for timestep in timesteps[1:]), clean]
+    timesteps = timesteps_along(schedule, way**GROWTH, sorted(reference.passed))[::-1]
+    targets = [*(reference.passed[timestep] for timestep in timesteps[1:]), reference.clean]
     rows: list[tuple[float, ...]] = []
-    latents = noise.float()
+    latents = draws.noise.float()
     implied: list[Tensor] = []
     for timestep, target in zip(timesteps, targets, strict=True):
-        implied.append(_evaluated(predict, latents, timestep, schedule, limit))
+        implied.append(_evaluated(draws.predict, latents, timestep, schedule, limit))
         known = [latents, *implied]
         rows.append(_least_squares(known, target))
         latents = _weighed(known, rows[-1])

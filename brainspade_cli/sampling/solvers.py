@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from brainspade_cli.bundle_config import Solver
-from brainspade_cli.diffusion import samplers, step_count
+from brainspade_cli.diffusion import GENERAL, samplers, step_count
 from brainspade_cli.errors import InputError
 from brainspade_cli.sampling.plan import AUTO, FITTED, PairPlan
 from brainspade_cli.weights import Bundle
@@ -20,7 +20,7 @@ def resolved(plan: PairPlan, bundle: Bundle) -> PairPlan:
     solver = bundle.config.solvers.get(plan.population)
     if plan.sampler == AUTO:
         fits = solver is not None and plan.steps in (None, solver.steps) and plan.guidance == 1
-        plan = replace(plan, sampler=FITTED if fits else next(iter(samplers())))
+        plan = replace(plan, sampler=FITTED if fits else GENERAL)
     if plan.sampler == FITTED:
         if solver is None:
             raise InputError(

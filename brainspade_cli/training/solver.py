@@ -10,8 +10,8 @@ from torch import Tensor
 
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.console import Reporter
-from brainspade_cli.diffusion import NoiseSchedule, samplers
-from brainspade_cli.fitted_sampler import GENERAL, REFERENCE_STEPS, STEPS, Draws, fewest_evaluations
+from brainspade_cli.diffusion import GENERAL, NoiseSchedule, samplers
+from brainspade_cli.fitted_sampler import REFERENCE_STEPS, STEPS, Draws, fewest_evaluations
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.sampling.label_blocks import draw_condition, has_kind
 from brainspade_cli.training.loop import step_generator, step_seed
@@ -31,8 +31,7 @@ def denoiser_solver(
 
     It is fitted to `count` labels drawn from `seed`, and judged by a fourth as many others. Slices with and without a
     lesion take turns where the training had both. In float32, without guidance; takes as long as drawing these labels
-    in `REFERENCE_STEPS` evaluations, and once or twice more where `STEPS` evaluations are too few. Raises WeightsError
-    where the bundle lacks the denoiser.
+    in `REFERENCE_STEPS` evaluations. Raises WeightsError where the bundle lacks the denoiser.
     """
     name = f"denoiser-{population}"
     denoiser = cast(LabelDenoiser, bundle.network(f"denoiser_{population}", device))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute
+from brainspade_cli.diffusion import samplers
 from brainspade_cli.evaluating.label_distance import LabelDistance, label_distance
 from brainspade_cli.evaluating.label_statistics import LabelTable, describe_labels
 from brainspade_cli.files import replacing
@@ -115,16 +116,17 @@ def curve(
 
 
 def planned(
-    bundle: Bundle, plan: PairPlan, samplers: Sequence[str] | None, counts: Sequence[int] = COUNTS
+    bundle: Bundle, plan: PairPlan, names: Sequence[str] | None, counts: Sequence[int] = COUNTS
 ) -> list[PairPlan]:
     """What is drawn for a curve: every sampler at every count, the fitted one at its own; None for all that there are.
 
     Raises InputError for a sampler that there is not, so that it is known before anything takes long.
     """
-    if samplers is None:
-        samplers = ([FITTED] if plan.population in bundle.config.solvers else []) + ["unipc", "dpm++", "ddim"]
-    steps = {name: [None] if name == FITTED else counts for name in samplers}
-    return [resolved(replace(plan, sampler=name, steps=one), bundle) for name in samplers for one in steps[name]]
+    if names is None:
+        own = [FITTED] if plan.population in bundle.config.solvers else []
+        names = [*own, *(name for name, row in samplers().items() if not row.stochastic)]
+    steps = {name: [None] if name == FITTED else counts for name in names}
+    return [resolved(replace(plan, sampler=name, steps=one), bundle) for name in names for one in steps[name]]
 
 
 def plot(noise: Point, points: list[Point], path: Path) -> None:

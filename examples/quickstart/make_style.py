@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from brainspade_cli.anatomy import BACKGROUND
-from brainspade_cli.diffusion import NoiseSchedule, sample_latents, samplers
+from brainspade_cli.diffusion import GENERAL, NoiseSchedule, sample_latents
 from brainspade_cli.files import replacing
 from brainspade_cli.geometry import GRID_SHAPE, grid_affine
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
@@ -38,7 +38,7 @@ def drawn_maps(bundle: Bundle) -> torch.Tensor:
         lambda noisy, timesteps: denoiser(noisy, timesteps, conditions),
         torch.randn(networks.autoencoder.latent_shape, generator=generator).expand(len(levels), -1, -1, -1),
         schedule=NoiseSchedule(networks.schedule),
-        sampler=next(iter(samplers())),
+        sampler=GENERAL,
         generators=[generator] * len(levels),
         limit=statistics.limit,
     )
