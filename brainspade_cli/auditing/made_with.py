@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brainspade_cli.bundle_config import TENSOR_FILES, TRAINING_CODES
-from brainspade_cli.errors import DatasetError, InputError
+from brainspade_cli.errors import DatasetError, InputError, WeightsError
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reading import read_json
 from brainspade_cli.reporting.facts import RUNS_FILE
@@ -25,8 +25,7 @@ def check_weights(layout: RawLayout, bundle: Bundle) -> bool:
     """
     runs = list(_runs(layout))
     for used in runs:
-        others = [file for file, digest in used.items() if bundle.config.sha256.get(file) != digest]
-        if others:
+        if others := _others(used, bundle):
             raise InputError(
                 f"{layout.folder} was made with other weights than {bundle.config.name} ({', '.join(sorted(others))}); "
                 "name those with --weights, or the slice set that they were trained on with --against."
@@ -41,12 +40,16 @@ def trained_people(layout: RawLayout) -> tuple[str, ...] | None:
     """
     try:
         bundle = open_bundle(None)
-        known = check_weights(layout, bundle)
-    except DatasetError:
-        raise
-    except InputError:  # made with others, or none are installed
+    except WeightsError:  # none are installed
         return None
+    runs = list(_runs(layout))
+    known = bool(runs) and all(used and not _others(used, bundle) for used in runs)
     return bundle.config.people.train if known else None
+
+
+def _others(used: Mapping[str, Any], bundle: Bundle) -> list[str]:
+    """Files that a run used and the bundle does not have, or has otherwise."""
+    return [file for file, digest in used.items() if bundle.config.sha256.get(file) != digest]
 
 
 def _runs(layout: RawLayout) -> Iterator[Mapping[str, Any]]:
