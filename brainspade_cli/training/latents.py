@@ -107,7 +107,7 @@ def open_latents(
             mean=np.load(folder / "mean.npy", mmap_mode="r", allow_pickle=False),
             conditions=np.load(folder / "conditions.npy", allow_pickle=False),
         )
-    except (OSError, EOFError, ValueError) as error:
+    except (EOFError, ValueError) as error:
         raise TrainingError(f"{folder} is damaged; delete it and go on with --resume.") from error
 
 
