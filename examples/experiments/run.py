@@ -58,8 +58,6 @@ PLANS = {
     "small": Plan(1000, 2, {"unet": 1500, "nnunet": 1000}, 50, 1, Cut(), False),
     "full": Plan(20_000, 1, {"unet": 20_000, "nnunet": 250_000}, 250, 50, None, True),
 }
-# The choices that are arguments. `results.json` repeats them, and the name of its folder those that are not the usual.
-CHOSEN = ("styles", "synthetic_labels", "pairs", "stride", "seed", "people")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -71,23 +69,21 @@ def main(arguments: argparse.Namespace) -> None:
     bundle = open_bundle(arguments.weights)
     _refuse_seen_people(bundle.config.people.train, slices.people("held-out"))
     weights = _digest(bundle.hashes())
-    usual = Choices(
-        arguments.healthy, arguments.patients, "training", "patients", plan.pairs, plan.stride, seed=0, weights=weights
-    )
-    chosen = {name: getattr(arguments, name) for name in CHOSEN if getattr(arguments, name) is not None}
-    choices = replace(usual, **chosen)
+    usual = _usual(plan)
+    chosen = {name: getattr(arguments, name) for name in usual if getattr(arguments, name) is not None}
+    choices = Choices(healthy=arguments.healthy, patients=arguments.patients, weights=weights, **{**usual, **chosen})
     segmenter = _segmenter(arguments, plan, compute)
     shop = Workshop(arguments.work / "sets", slices, arguments.weights, arguments.device, reporter)
     for name in EXPERIMENTS if arguments.experiment == "all" else (arguments.experiment,):
         wanted = experiment(name, slices, choices)
         arms = _arms(wanted, arguments.arms)
-        trainings = run_study(wanted, arms, arguments.trainings, shop, segmenter, arguments.work, arguments.seed)
+        trainings = run_study(wanted, arms, arguments.trainings, shop, segmenter, arguments.work, choices.seed)
         settings: dict[str, Any] = {
             "segmenter": segmenter.key,
             "device": compute.describe(),
             "weights": bundle.config.name,
             "weights_digest": choices.weights,
-            **{key: getattr(choices, key) for key in CHOSEN},
+            **{key: getattr(choices, key) for key in usual},
         }
         found = results(wanted, score_study(wanted, trainings, slices), trainings, settings)
         kind = _kind(wanted, slices, choices, usual)
@@ -129,12 +125,24 @@ def _arms(wanted: Experiment, text: str | None) -> tuple[str, ...]:
     return tuple(name for name in wanted.arms if name in names)
 
 
-def _kind(wanted: Experiment, slices: SliceSet, choices: Choices, usual: Choices) -> str:
+def _usual(plan: Plan) -> dict[str, Any]:
+    """The choices where nothing is chosen: `results.json` has what is, and the name of its folder what is not usual."""
+    return {
+        "styles": "training",
+        "synthetic_labels": "patients",
+        "pairs": plan.pairs,
+        "stride": plan.stride,
+        "seed": 0,
+        "people": None,
+    }
+
+
+def _kind(wanted: Experiment, slices: SliceSet, choices: Choices, usual: dict[str, Any]) -> str:
     """What sets the arms of this experiment apart from those of the usual choices, for the name of its results."""
     return "".join(
         f"-{name.replace('_', '-')}-{getattr(choices, name)}"
-        for name in CHOSEN
-        if experiment(wanted.name, slices, replace(choices, **{name: getattr(usual, name)})).arms != wanted.arms
+        for name, value in usual.items()
+        if experiment(wanted.name, slices, replace(choices, **{name: value})).arms != wanted.arms
     )
 
 
@@ -177,10 +185,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--healthy", default="oasis", help="dataset of 3.1, and of the T1s of 3.2; default: oasis")
     parser.add_argument("--patients", default="brats", help="dataset of 3.3, and of the FLAIRs of 3.2; default: brats")
     parser.add_argument(
-        "--styles", choices=("training", "target"), default="training", help="3.2 and 3.3: whose scans give the style"
+        "--styles", choices=("training", "target"), help="3.2 and 3.3: whose scans give the style; default: training"
     )
     parser.add_argument(
-        "--synthetic-labels", choices=("patients", "healthy"), default="patients", help="3.2: labels drawn for S(FLAIR)"
+        "--synthetic-labels",
+        choices=("patients", "healthy"),
+        help="3.2: labels drawn for S(FLAIR); default: patients",
     )
     parser.add_argument(
         "--people",
@@ -188,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how many training people there are real labels of, drawn by --seed; default: all healthy ones in 3.1 and"
         f" 3.2, {FEW_PATIENTS} patients in 3.3",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of nnU-Net's trainings on a CPU"
