@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainspade_cli.anatomy import BACKGROUND, LESIONS
+from brainspade_cli.anatomy import BACKGROUND, CSF, LESIONS
 from brainspade_cli.geometry import MIN_TUMOUR_PIXELS
 
 BRAIN_FRACTION = (0.10, 0.60)
@@ -19,6 +19,8 @@ MAX_CRUMBS = 0.05
 # slices of OASIS and BraTS six in seven have none, and nine in ten at most two pixels. Label maps that leave vessels
 # out have many, and weights trained on some draw them.
 HOLE_PIXELS = 100
+# Of 5,162 slices of people five hold more, all of them low ones whose labels are wrong.
+MAX_CSF = 0.8
 _DIAGONALS_TOO = np.ones((3, 3), bool)
 
 
@@ -65,6 +67,9 @@ def label_problems(label: NDArray[np.uint8], lesion: bool | None) -> tuple[str, 
             problems.append(f"{loose / area:.0%} of the brain lies in fragments")
         if (sizes >= PART_PIXELS).sum() > MAX_PARTS:
             problems.append(f"the brain is in {(sizes >= PART_PIXELS).sum()} parts")
+        csf = int(np.count_nonzero(label == CSF))
+        if csf > MAX_CSF * area:
+            problems.append(f"{csf / area:.0%} of the brain is CSF")
     pixels = lesion_pixels(label)
     if lesion and pixels < MIN_TUMOUR_PIXELS:
         problems.append("the lesion asked for is absent")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainspade_cli.anatomy import BACKGROUND, GM, OEDEMA, WM
+from brainspade_cli.anatomy import BACKGROUND, CSF, GM, OEDEMA, WM
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.sampling.label_checks import HOLE_PIXELS, crumbs, holes, label_problems, lesion_pixels
 from tests.sampling.parts import ellipse_label
@@ -57,6 +57,16 @@ def test_parts_that_touch_at_corners_are_one_brain() -> None:
     x, y = np.indices(SLICE_SHAPE)
     label[(x == y // 2 + 30) & (y % 2 == 0)] = BACKGROUND
     assert label_problems(label, lesion=False) == ()
+
+
+def test_a_brain_that_is_nearly_all_csf_is_none() -> None:
+    label = ellipse_label()
+    brain = np.argwhere(label != BACKGROUND)
+    label[tuple(brain[: int(0.79 * len(brain))].T)] = CSF
+    label[tuple(brain[int(0.79 * len(brain)) :].T)] = GM
+    assert label_problems(label, lesion=False) == ()
+    label[tuple(brain[: int(0.82 * len(brain))].T)] = CSF
+    assert label_problems(label, lesion=False) == ("82% of the brain is CSF",)
 
 
 def test_crumbs_are_small_pieces_apart_from_the_brain() -> None:
