@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from brainspade_cli.errors import BrainspadeError
+from brainspade_cli.errors import BrainspadeError, InputError
+
+# What the disk says of a place where nothing can ever be written, rather than of the disk itself.
+_NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
@@ -57,10 +60,18 @@ def remove_partials(folder: Path) -> None:
 
 @contextmanager
 def disk_errors(place: Path, again: str = "run the same command again") -> Iterator[None]:
-    """Raise what the disk refuses while the block runs, writing into `place`, as a BrainspadeError that says it."""
+    """Raise what the disk refuses while the block runs, writing into `place`, as a BrainspadeError that says it.
+
+    It is an InputError where the place cannot be written to, and was the wrong one to name.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno in _NO_PLACE:
+            raise InputError(
+                f"{error.filename or place} could not be written ({error.strerror}); choose another place, or see who "
+                "may write there."
+            ) from error
         raise BrainspadeError(
             f"{error.filename or place} could not be written ({error.strerror or error}); what is finished is kept: "
             f"mend this and {again}."

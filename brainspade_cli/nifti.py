@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ BLOCK = 2**20
 MAX_OFFSET = 2**24
 # Deflate makes nothing shorter than by this factor, so that a file's size bounds its content's.
 DEFLATE = 1040
+_GZIP = b"\x1f\x8b"
 _HEADERS = ((nib.Nifti1Header, nib.Nifti1Image), (nib.Nifti2Header, nib.Nifti2Image))
 
 
@@ -54,10 +55,12 @@ def open_nifti(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # gzip raises a handful of types for damaged streams
-        raise NiftiError("is not a NIfTI file that can be read; give a .nii or .nii.gz file") from error
+        raise NiftiError(
+            _misnamed(path) or "is not a NIfTI file that can be read; give a .nii or .nii.gz file"
+        ) from error
     kinds = [kind for kind in _HEADERS if kind[0].may_contain_header(head)]
     if not kinds:
-        raise NiftiError("is not a NIfTI file; give a .nii or .nii.gz file")
+        raise NiftiError(_misnamed(path) or "is not a NIfTI file; give a .nii or .nii.gz file")
     kind, image = kinds[0]
     with _parsing():
         header = kind(head[: kind.sizeof_hdr])
@@ -110,6 +113,19 @@ def read_blocks(image: Any, dtype: DTypeLike = None) -> Iterator[NDArray[Any]]:
                 part = ((min(BLOCK, count - start),), proxy.dtype, place, proxy.slope, proxy.inter)
                 block = np.asarray(nib.arrayproxy.ArrayProxy(file, part, mmap=False), dtype=wanted)
             yield block
+
+
+def _misnamed(path: Path) -> str:
+    """What is said of a NIfTI file whose name has it the wrong way whether it is compressed; nothing of any other."""
+    head = b""
+    with suppress(OSError):
+        require_plain(path)
+        with open(path, "rb") as file:
+            head = file.read(nib.Nifti2Header.sizeof_hdr)
+    if path.name.lower().endswith(".gz"):
+        is_plain = any(kind.may_contain_header(head) for kind, _ in _HEADERS)
+        return "is not compressed, though its name ends in .gz; name it .nii" if is_plain else ""
+    return "is compressed, though its name does not end in .gz; name it .nii.gz" if head.startswith(_GZIP) else ""
 
 
 def _dtype(proxy: Any, dtype: DTypeLike) -> np.dtype[Any]:

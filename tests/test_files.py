@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from brainspade_cli.errors import BrainspadeError
+from brainspade_cli.errors import BrainspadeError, InputError
 from brainspade_cli.files import create_json, disk_errors, remove_partials, replacing, write_text
 from brainspade_cli.nnunet.planes import write_whole
 
@@ -78,3 +78,11 @@ def test_what_the_disk_refuses_is_told_with_the_remedy(tmp_path: Path) -> None:
         disk_errors(tmp_path, "go on with it"),
     ):
         full_disk()
+
+
+@pytest.mark.parametrize("place", ["a-file/inside", "x" * 300, "loop/inside"])
+def test_a_place_that_cannot_be_written_to_was_the_wrong_one_to_name(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a-file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match=r"could not be written \(.*choose another place"), disk_errors(tmp_path):
+        (tmp_path / place).mkdir(parents=True)

@@ -213,3 +213,22 @@ def test_a_header_that_overflows_pythons_parser_is_a_damaged_file(tmp_path: Path
     (folder / "labels.npy").write_bytes(member)
     with pytest.raises(SliceSetError, match=r"labels\.npy"):
         SliceSet(tmp_path, found.scans).labels(found.scans[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "packed", "said"),
+    [
+        ("scan.nii.gz", False, "is not compressed, though its name ends in .gz; name it .nii"),
+        ("scan.nii", True, "is compressed, though its name does not end in .gz; name it .nii.gz"),
+        ("text.nii.gz", None, "is not a NIfTI file that can be read; give a .nii or .nii.gz file"),
+        ("text.nii", None, "is not a NIfTI file; give a .nii or .nii.gz file"),
+    ],
+)
+def test_a_name_that_has_the_compression_wrong_is_told_from_what_is_no_nifti(
+    tmp_path: Path, name: str, packed: bool | None, said: str
+) -> None:
+    image = nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)).to_bytes()
+    content = b"no scan at all" * 100 if packed is None else gzip.compress(image) if packed else image
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(NiftiError, match=f"^{said}$"):
+        open_nifti(tmp_path / name)

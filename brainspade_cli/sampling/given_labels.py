@@ -62,7 +62,7 @@ class GivenLabels:
 
     def __init__(self, folder: Path, reporter: Reporter) -> None:
         if not folder.is_dir():
-            raise InputError(f"There is no folder of labels {folder}.")
+            raise InputError(f"There is no folder of labels {folder}; give the folder that holds the label maps.")
         files = sorted(file for file in folder.rglob("*") if is_nifti(file) or file.suffix == ".npz")
         if not files:
             raise InputError(f"{folder} holds no label maps; give NIfTI files with the values 0 to {CHANNELS - 1}.")

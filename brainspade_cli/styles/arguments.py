@@ -77,6 +77,8 @@ def _read_value(value: str, channel: str | None) -> list[StyleArgument]:
     path = Path(value).expanduser()
     if os.path.isfile(path):
         found = channel or channel_of_file(path)
+        if found is None and not is_nifti(path):
+            raise InputError(f"{path} is no NIfTI file (.nii, .nii.gz) by its name; convert it, or give another.")
         if found is None:
             raise InputError(f"The name of {path} does not tell its contrast; say it, as in --style flair={path}.")
         return [StyleArgument(found, _subject(path), path)]

@@ -86,6 +86,7 @@ def test_subjects_pair_by_folder_and_by_name_where_bids_says_nothing(tmp_path: P
         (["t1x=t1.nii.gz"], "'t1x' is not a channel"),
         (["@ct"], "'ct' is not a channel"),
         (["plain.nii.gz"], "does not tell its contrast; say it, as in --style flair="),
+        (["scan.jpg"], "scan.jpg is no NIfTI file"),
         (["t1.nii.gz", "t1.nii.gz"], "given twice"),
         (["t1.nii.gz", "flair=t1.nii.gz"], "given as t1 and as flair"),
         (["@t2", "@t2"], "given twice"),
@@ -97,7 +98,7 @@ def test_what_cannot_be_used_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    touch(tmp_path / "t1.nii.gz", tmp_path / "plain.nii.gz")
+    touch(tmp_path / "t1.nii.gz", tmp_path / "plain.nii.gz", tmp_path / "scan.jpg")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         parse_styles(values)
