@@ -197,12 +197,12 @@ class GeneratedLabels:
         for place, request in enumerate(requests):
             lesion, label = self.plan.wants_lesion(request.index), labels[place]
             problems = label_problems(label, lesion)
-            if not lesion and lesion_pixels(label):
-                # A few stray pixels, or what is left after every attempt: a label without a lesion holds none.
+            has_strays = not lesion and lesion_pixels(label) > 0
+            if has_strays:
+                # A label without a lesion holds no pixel of one, also where every attempt has drawn more than a few.
                 healthy, channels = to_maps(without_lesions(logits[place : place + 1]))
                 maps[place], label = healthy[0].cpu().numpy(), channels[0].cpu().numpy()
-                problems = label_problems(label, lesion)
-            if drop_crumbs(maps[place], label):
+            if drop_crumbs(maps[place], label) or has_strays:
                 # A lesion may have lain in the pieces that were just taken away.
                 problems = tuple(dict.fromkeys((*problems, *label_problems(label, lesion))))
             close_gaps(maps[place], label)

@@ -116,6 +116,24 @@ def test_stray_lesion_pixels_give_way_to_tissue(bundle: Bundle) -> None:
     assert all(draw.maps[list(LESIONS)].max() == 0 and (draw.maps.sum(axis=0) == 255).all() for draw in draws)
 
 
+def test_a_lesion_that_was_not_asked_for_is_drawn_again_and_never_kept(bundle: Bundle) -> None:
+    class Ill(Decoder):
+        """A tumour at the first call for each pair, or at all calls; a few pixels of one at the others."""
+
+        def decode(self, latents: torch.Tensor) -> torch.Tensor:
+            self.calls.append(latents)
+            label = ellipse_label(tumour=not self.stray or len(self.calls) <= BLOCK)
+            label[96, 100:110] = LESIONS[0]
+            return torch.from_numpy(one_hot_maps(label)[None].astype(np.float32)) / 16
+
+    plan = PairPlan(tumour=True, tumour_fraction=0.0, steps=1)
+    draws = labels_with(bundle, Ill(stray=True), plan).draw(block(0))
+    assert all((draw.attempts, draw.problems, lesion_pixels(draw.label)) == (2, (), 0) for draw in draws)
+    draws = labels_with(bundle, Ill(), plan).draw(block(0))
+    assert all(draw.attempts == MAX_ATTEMPTS and lesion_pixels(draw.label) == 0 for draw in draws)
+    assert all(draw.problems == ("a lesion was not asked for",) for draw in draws)
+
+
 def test_maps_are_bytes_that_sum_to_255_and_label_is_their_argmax(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
