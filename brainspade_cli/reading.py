@@ -33,6 +33,11 @@ def require_plain(path: Path) -> int:
     return status.st_size
 
 
+def is_hidden(file: Path, root: Path) -> bool:
+    """Whether a file below `root`, or a folder on the way to it, has a name with a dot before it, as `._t1.nii.gz`."""
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
     """A plain file's bytes; raises OSError, ValueError where it has more than `limit` of them."""
     if require_plain(path) > limit:

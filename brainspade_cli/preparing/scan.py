@@ -98,7 +98,9 @@ def _recorded(record: Path) -> str | None:
 
 
 def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mark: str) -> Outcome:
-    notes: list[str] = []
+    notes = (
+        [f"Left aside for others of their kind: {', '.join(path.name for path in scan.aside)}."] if scan.aside else []
+    )
     images = {modality: read_volume(path) for modality, path in scan.images.items()}
     reference = _reference_of(images)
     if reference is not None:

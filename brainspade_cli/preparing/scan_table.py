@@ -12,7 +12,7 @@ from pathlib import Path
 
 from brainspade_cli.anatomy import MODALITIES
 from brainspade_cli.errors import InputError
-from brainspade_cli.reading import read_bytes, read_json
+from brainspade_cli.reading import is_hidden, read_bytes, read_json
 from brainspade_cli.slices import SPLITS
 
 MAPS = ("tissues", "regions", "tumour", "pv")
@@ -30,7 +30,10 @@ MAP_NAMES = {"seg": "tumour", "tumor": "tumour", "aseg": "regions", "aparc+aseg"
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """The files of one scan. `images` by modality; the maps are None where there is none. `split` as in SPLITS."""
+    """The files of one scan. `images` by modality; the maps are None where there is none. `split` as in SPLITS.
+
+    `aside`: files of a folder in whose place another of the same kind is taken.
+    """
 
     subject: str
     dataset: str
@@ -41,6 +44,7 @@ class ScanFiles:
     regions: Path | None = None
     tumour: Path | None = None
     pv: Path | None = None
+    aside: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -98,15 +102,20 @@ def _suffix(path: Path) -> str:
     stem = re.sub(r"\.nii(\.gz)?$", "", path.name.lower())
     description = re.search(r"desc-([a-z+]+)|label-([a-z+]+)", stem)
     suffix = stem.rsplit("_", 1)[-1]
-    if suffix in ("dseg", "mask", "probseg") and description:
-        return "pv" if suffix == "probseg" else (description[1] or description[2])
+    if suffix == "probseg":
+        # One of a class alone, as fMRIPrep writes them, is not the eight maps.
+        return "" if re.search(r"(^|_)label-", stem) else "pv"
+    if suffix in ("dseg", "mask") and description:
+        return description[1] or description[2]
     return suffix
 
 
 def _from_folder(source: Path) -> list[ScanFiles]:
     groups: dict[tuple[str, str], dict[str, Path]] = {}
-    for path in sorted(source.rglob("*.nii*")):
-        if not re.search(r"\.nii(\.gz)?$", path.name):
+    aside: dict[tuple[str, str], list[Path]] = {}
+    # A scan before what was derived from it.
+    for path in sorted(source.rglob("*.nii*"), key=lambda path: ("derivatives" in path.parts, path)):
+        if not re.search(r"\.nii(\.gz)?$", path.name) or is_hidden(path, source):
             continue
         kind = IMAGE_NAMES.get(_suffix(path)) or MAP_NAMES.get(_suffix(path))
         parts = (source.resolve().name, *path.relative_to(source).parts[:-1])
@@ -115,8 +124,9 @@ def _from_folder(source: Path) -> list[ScanFiles]:
             continue
         session = next((part for part in parts if part.startswith("ses-")), None) or _entity(path.name, "ses")
         dataset = _dataset_of(source, path, subject)
-        files = groups.setdefault((dataset, f"{subject}-{session}" if session else subject), {})
-        files.setdefault(kind, path)
+        scan = (dataset, f"{subject}-{session}" if session else subject)
+        if groups.setdefault(scan, {}).setdefault(kind, path) != path:
+            aside.setdefault(scan, []).append(path)
     several = len({dataset for dataset, _ in groups}) > 1
     return [
         ScanFiles(
@@ -125,7 +135,11 @@ def _from_folder(source: Path) -> list[ScanFiles]:
             person=(f"{dataset}/" if several else "") + re.sub(r"-ses-.*$", "", subject),
             split="train",
             images={kind: path for kind, path in files.items() if kind in MODALITIES},
-            **{kind: path for kind, path in files.items() if kind in MAPS},
+            tissues=files.get("tissues"),
+            regions=files.get("regions"),
+            tumour=files.get("tumour"),
+            pv=files.get("pv"),
+            aside=tuple(aside.get((dataset, subject), ())),
         )
         for (dataset, subject), files in sorted(groups.items())
     ]
@@ -202,7 +216,10 @@ def _from_table(source: Path) -> list[ScanFiles]:
                 person=cells.get("person") or cells["subject"],
                 split=split,
                 images={key: path for key, path in paths.items() if key in MODALITIES},
-                **{key: path for key, path in paths.items() if key in MAPS},
+                tissues=paths.get("tissues"),
+                regions=paths.get("regions"),
+                tumour=paths.get("tumour"),
+                pv=paths.get("pv"),
             )
         )
     return scans

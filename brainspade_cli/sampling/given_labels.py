@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import zipfile
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from brainspade_cli.geometry import MIN_BRAIN_FRACTION, MIN_TUMOUR_PIXELS, SLICE
 from brainspade_cli.nifti import NiftiError, open_nifti
 from brainspade_cli.preparing.partial_volumes import quantise
 from brainspade_cli.preparing.volumes import MAX_SIDE, centre_of, read_maps, read_volume
-from brainspade_cli.reading import npy_header, require_plain
+from brainspade_cli.reading import is_hidden, npy_header, require_plain
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.sampling.label_checks import lesion_pixels
 from brainspade_cli.styles.channels import is_nifti
@@ -41,6 +43,11 @@ class LabelFile:
     spacing: tuple[float, float]
     heights: tuple[float, ...]
     slices: tuple[int, ...] = ()
+
+    @cached_property
+    def centre(self) -> NDArray[np.float64]:
+        """Of the brain in the plane, in millimetres, (2,)."""
+        return np.asarray(centre_of(self.brain())[:2] * np.array(self.spacing))
 
     def brain(self) -> NDArray[np.bool_]:
         """Where the brain is, (X, Y, Z)."""
@@ -63,7 +70,8 @@ class GivenLabels:
     def __init__(self, folder: Path, reporter: Reporter) -> None:
         if not folder.is_dir():
             raise InputError(f"There is no folder of labels {folder}; give the folder that holds the label maps.")
-        files = sorted(file for file in folder.rglob("*") if is_nifti(file) or file.suffix == ".npz")
+        named = (file for file in folder.rglob("*") if is_nifti(file) or file.suffix == ".npz")
+        files = sorted(file for file in named if not is_hidden(file, folder))
         if not files:
             raise InputError(f"{folder} holds no label maps; give NIfTI files with the values 0 to {CHANNELS - 1}.")
         digest = hashlib.sha256()
@@ -76,6 +84,7 @@ class GivenLabels:
         if not self._places:
             raise InputError(f"No slice in {folder} has {MIN_BRAIN_FRACTION:.0%} brain in a 192 x 256 mm frame.")
         self.digest = digest.hexdigest()
+        self._lock = threading.Lock()
         self._open: LabelFile | None = None
 
     @property
@@ -85,14 +94,16 @@ class GivenLabels:
 
     def draw(self, members: range) -> list[LabelDraw]:
         """The labels of these pairs."""
-        return [self._label(index % self.count) for index in members]
+        # One thread at a time: they ask for blocks nearly in order, so that a file is read about once and no more than
+        # one is in memory, which may be a GiB of PV maps.
+        with self._lock:
+            return [self._label(*self._places[index % self.count]) for index in members]
 
-    def _label(self, place: int) -> LabelDraw:
-        path, k = self._places[place]
-        # Other threads may put another file in its place at any time.
+    def _label(self, path: Path, k: int) -> LabelDraw:
+        if self._open is None or self._open.path != path:
+            self._open = None  # before the next one takes its room
+            self._open = read_labels(path)
         file = self._open
-        if file is None or file.path != path:
-            file = self._open = read_labels(path)
         maps = quantise(frame(file, k))
         label = maps.argmax(axis=0).astype(np.uint8)
         lesion = lesion_pixels(label) >= MIN_TUMOUR_PIXELS
@@ -112,9 +123,8 @@ def frame(file: LabelFile, k: int) -> NDArray[np.float32]:
     if plane.shape[1:] == SLICE_SHAPE and np.allclose(file.spacing, 1.0, atol=0.01):
         return plane
     spacing = np.array(file.spacing)
-    centre = centre_of(file.brain())[:2] * spacing
     # Whole millimetres, so that a map that is at 1 mm already is moved and not smoothed.
-    corner = np.round(centre - (np.array(SLICE_SHAPE) - 1) / 2)
+    corner = np.round(file.centre - (np.array(SLICE_SHAPE) - 1) / 2)
     moved = np.stack(
         [
             ndimage.affine_transform(

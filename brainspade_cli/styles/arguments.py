@@ -11,6 +11,7 @@ from pathlib import Path
 
 from brainspade_cli.anatomy import MODALITIES
 from brainspade_cli.errors import InputError
+from brainspade_cli.reading import is_hidden
 from brainspade_cli.styles.channels import channel_named, channel_of_file, is_nifti, words_without_channel
 
 _NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)", re.DOTALL)
@@ -97,15 +98,11 @@ def _matches(pattern: Path) -> list[Path]:
     parts = [part if part == "**" else re.sub(r"\*+", "*", part) for part in pattern.parts]
     first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     root, wanted = Path(*parts[:first]), parts[first:] + (["*"] if parts[-1] == "**" else [])
-    return sorted(path for path in root.glob("/".join(wanted)) if not _is_hidden(path, root))
-
-
-def _is_hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
+    return sorted(path for path in root.glob("/".join(wanted)) if not is_hidden(path, root))
 
 
 def _is_scan(file: Path, root: Path) -> bool:
-    return is_nifti(file) and not _is_hidden(file, root) and file.is_file()
+    return is_nifti(file) and not is_hidden(file, root) and file.is_file()
 
 
 def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[StyleArgument]:

@@ -40,6 +40,32 @@ def test_a_bids_dataset_with_sessions_and_derivatives(tmp_path):
     assert second.person == first.person
 
 
+def test_of_several_files_of_a_kind_the_scan_itself_is_taken_and_the_others_are_named(tmp_path):
+    for name in ("run-01_T1w", "run-02_T1w", "desc-preproc_T1w"):
+        folder = "derivatives/fmriprep/sub-01" if "desc" in name else "sub-01"
+        touch(tmp_path / f"{folder}/anat/sub-01_{name}.nii.gz")
+    (scan,) = find_scans(tmp_path)
+    assert scan.images["t1"].name == "sub-01_run-01_T1w.nii.gz"
+    assert [path.name for path in scan.aside] == ["sub-01_run-02_T1w.nii.gz", "sub-01_desc-preproc_T1w.nii.gz"]
+
+
+def test_maps_of_one_class_are_not_the_eight_maps(tmp_path):
+    for name in ("01_T1w", "01_label-CSF_probseg", "01_desc-aseg_dseg", "02_T1w", "02_probseg"):
+        touch(tmp_path / f"sub-{name[:2]}/anat/sub-{name}.nii.gz")
+    first, second = find_scans(tmp_path)
+    assert (first.pv, first.regions is None) == (None, False)
+    assert second.pv is not None
+
+
+def test_hidden_files_are_no_scans(tmp_path):
+    touch(tmp_path / "sub-01/t1.nii.gz")
+    touch(tmp_path / "sub-01/._t1.nii.gz")
+    touch(tmp_path / ".trash/sub-02/t1.nii.gz")
+    (scan,) = find_scans(tmp_path)
+    assert scan.images["t1"].name == "t1.nii.gz"
+    assert scan.aside == ()
+
+
 def test_a_table_names_people_splits_and_paths_beside_it(tmp_path):
     table = tmp_path / "people.tsv"
     table.write_text(

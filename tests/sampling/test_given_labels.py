@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
@@ -8,7 +9,8 @@ import pytest
 
 from brainspade_cli.anatomy import CSF, GM, WM
 from brainspade_cli.errors import InputError
-from brainspade_cli.sampling.given_labels import GivenLabels, frame, read_labels
+from brainspade_cli.sampling import given_labels
+from brainspade_cli.sampling.given_labels import GivenLabels, LabelFile, frame, read_labels
 from tests.phantoms import affine_of, save
 from tests.sampling.parts import ellipse_label, one_hot_maps, quiet
 
@@ -71,6 +73,34 @@ def test_pv_maps_are_read_from_nifti_and_npz(tmp_path: Path, scale: int) -> None
     for draw in draws[:2]:
         assert np.abs(draw.maps / 255 - maps).max() <= 1 / 255
         assert (draw.maps.sum(axis=0, dtype=int) == 255).all()
+
+
+def test_each_file_is_read_once_for_all_of_its_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        save(tmp_path / f"{name}.nii.gz", np.repeat(ellipse_label()[20:172, :, None], 16, axis=2), MM)
+    labels, read = GivenLabels(tmp_path, quiet()), []
+
+    def counted(path: Path) -> LabelFile:
+        read.append(path.name)
+        return read_labels(path)
+
+    monkeypatch.setattr(given_labels, "read_labels", counted)
+    # Lanes take blocks in their order, and may come to the files a little out of it.
+    with ThreadPoolExecutor(4) as lanes:
+        drawn = [
+            draw.origin
+            for block in lanes.map(labels.draw, (range(k, k + 8) for k in range(0, 48, 8)))
+            for draw in block
+        ]
+    assert drawn == [f"{name}.nii.gz slice {k}" for name in "abc" for k in range(16)]
+    assert set(read) == {"a.nii.gz", "b.nii.gz", "c.nii.gz"}
+    assert len(read) <= 6
+
+
+def test_hidden_files_are_left_alone(tmp_path: Path) -> None:
+    save(tmp_path / "a.nii.gz", ellipse_label()[:, :, None], MM)
+    (tmp_path / "._a.nii.gz").write_bytes(b"what some systems put beside a file")
+    assert GivenLabels(tmp_path, quiet()).count == 1
 
 
 def test_the_digest_is_of_the_contents(tmp_path: Path) -> None:
