@@ -39,7 +39,7 @@ RAW_VARIABLE = "nnUNet_raw"
 RESERVED_CHANNELS = frozenset({"ct", "nonorm", "zscore", "rescale_to_0_1", "rgb_to_0_1"})
 MAX_CHANNELS = 10_000
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_DATASET = re.compile(r"Dataset(\d{3})_([A-Za-z0-9_-]+)")
+_DATASET = re.compile(r"Dataset(\d{3})_[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,14 @@ def dataset_folder(dataset_id: int, name: str, parent: Path | None = None) -> Pa
 
 def refuse_shared_id(folder: Path) -> None:
     """Raise DatasetError where another dataset beside `folder` has its id: nnU-Net would then refuse both."""
-    number, _ = dataset_identity(folder)
+    if (number := dataset_number(folder)) is None:
+        return
     others = [name for name in datasets_of_number(folder.parent, number) if name != folder.name]
     if others:
-        raise DatasetError(f"{folder.parent} already has a dataset of number {number}, {others[0]}; choose another id.")
+        raise DatasetError(
+            f"{folder.parent} already has a dataset of number {number}, {others[0]}, and nnU-Net would read neither; "
+            f"choose another number, such as {free_number(folder.parent)}."
+        )
 
 
 def datasets_of_number(parent: Path, number: int) -> list[str]:
@@ -120,12 +124,15 @@ def datasets_of_number(parent: Path, number: int) -> list[str]:
     return sorted(path.name for path in parent.glob(f"Dataset{number:03d}_*"))
 
 
-def dataset_identity(folder: Path) -> tuple[int, str]:
-    """Id and name in a folder's name; raises DatasetError where it is not called like Dataset501_name."""
+def free_number(parent: Path) -> int:
+    """The first id from 501 on that no dataset in `parent` has; 501 where there is none left."""
+    return next((number for number in range(501, 1000) if not datasets_of_number(parent, number)), 501)
+
+
+def dataset_number(folder: Path) -> int | None:
+    """nnU-Net's number of a dataset; None where the folder is not called as nnU-Net wants it, like Dataset501_name."""
     match = _DATASET.fullmatch(folder.name)
-    if not match or int(match[1]) == 0:
-        raise DatasetError(f"{folder} is not named as nnU-Net wants it; call it, for instance, Dataset501_brainspade.")
-    return int(match[1]), match[2]
+    return int(match[1]) or None if match else None
 
 
 def write_case(

@@ -12,13 +12,13 @@ from typing import Any
 from brainspade_cli import __version__
 from brainspade_cli.anatomy import LABELS
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import disk_errors
 from brainspade_cli.nnunet.raw import (
-    dataset_identity,
-    datasets_of_number,
+    dataset_number,
     flush_names,
+    free_number,
     plan_command,
+    refuse_shared_id,
     write_dataset_json,
 )
 from brainspade_cli.reporting.facts import DatasetFacts, RowCounts, run_facts
@@ -55,6 +55,8 @@ def run_sampling(request: SampleRequest, reporter: Reporter) -> dict[str, Any]:
     begun = read_run(run.layout)
     if begun is not None:
         check_settings(run.layout, begun, run.settings, request.pairs)
+    else:
+        refuse_shared_id(run.layout.folder)
     if request.dry_run:
         return _plan_only(run, reporter)
     with disk_errors(run.layout.folder):
@@ -210,11 +212,10 @@ def _finish(run: SampleRun) -> None:
 
 def _next_command(run: SampleRun) -> str:
     folder = run.layout.folder
-    try:
-        return plan_command(folder, dataset_identity(folder)[0])
-    except DatasetError:
-        free = next((number for number in range(501, 1000) if not datasets_of_number(Path("nnUNet_raw"), number)), 501)
-        return f"brainspade export-nnunet {shlex.quote(str(folder))} --out nnUNet_raw --id {free} --name brainspade"
+    if (number := dataset_number(folder)) is not None:
+        return plan_command(folder, number)
+    free = free_number(Path("nnUNet_raw"))
+    return f"brainspade export-nnunet {shlex.quote(str(folder))} --out nnUNet_raw --id {free} --name brainspade"
 
 
 def _pair_bytes(run: SampleRun) -> int:

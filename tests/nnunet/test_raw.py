@@ -18,7 +18,7 @@ from brainspade_cli.errors import DatasetError
 from brainspade_cli.geometry import GRID_ORIGIN, SLICE_SHAPE, grid_affine
 from brainspade_cli.nnunet import planes, raw
 from brainspade_cli.nnunet.planes import encode_plane, read_plane
-from brainspade_cli.nnunet.raw import NIFTI, PNG, RawLayout, dataset_folder, dataset_identity, write_case
+from brainspade_cli.nnunet.raw import NIFTI, PNG, RawLayout, dataset_folder, dataset_number, write_case
 from tests.nnunet.sets import TABLE, phantom
 
 ENDINGS = (NIFTI, PNG)
@@ -277,8 +277,8 @@ def test_dataset_json_names_the_reader_and_keeps_provenance(tmp_path, ending, re
 
 
 @given(number=st.integers(1, 999), name=st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True))
-def test_folder_name_tells_id_and_name(number, name):
-    assert dataset_identity(dataset_folder(number, name)) == (number, name)
+def test_folder_name_tells_the_id(number, name):
+    assert dataset_number(dataset_folder(number, name)) == number
 
 
 @pytest.mark.parametrize(("number", "name"), [(0, "a"), (1000, "a"), (5, ""), (5, "a b"), (5, "a/b"), (5, "é")])
@@ -288,9 +288,8 @@ def test_folder_names_that_nnunet_would_not_take_are_refused(number, name):
 
 
 @pytest.mark.parametrize("name", ["brain", "Dataset5_a", "Dataset000_a", "Dataset501_", "xDataset501_a"])
-def test_foreign_folder_has_no_identity(tmp_path, name):
-    with pytest.raises(DatasetError, match="Dataset501_brainspade"):
-        dataset_identity(tmp_path / name)
+def test_foreign_folder_has_no_number(tmp_path, name):
+    assert dataset_number(tmp_path / name) is None
 
 
 def test_folder_lies_in_nnunets_raw_folder_or_here(monkeypatch, tmp_path):

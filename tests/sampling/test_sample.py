@@ -391,6 +391,21 @@ def test_a_folder_of_something_else_is_left_alone(request_for: Callable[..., Sam
     assert [path.name for path in folder.iterdir()] == ["thesis.docx"]
 
 
+def test_a_number_that_another_dataset_has_is_refused_before_anything_is_drawn(
+    request_for: Callable[..., SampleRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "Dataset501_Heart").mkdir()
+    wanted = request_for("Dataset501_brainspade", pairs=2)
+    with pytest.raises(DatasetError, match=r"number 501, Dataset501_Heart.*another number, such as 502"):
+        run_sampling(wanted, quiet())
+    assert not wanted.folder.exists()
+    # nnU-Net numbers no folder that is called otherwise, and what is begun goes on.
+    assert run_sampling(request_for("Dataset502_brainspade", pairs=2), quiet())["complete"]
+    (tmp_path / "Dataset502_Heart").mkdir()
+    assert run_sampling(request_for("Dataset502_brainspade", pairs=3), quiet())["complete"]
+    assert run_sampling(request_for("pairs", pairs=1), quiet())["complete"]
+
+
 def test_pv_maps_are_kept_and_can_be_painted_again(request_for: Callable[..., SampleRequest]) -> None:
     run_sampling(request_for(pairs=3, save_pv=True), quiet())
     folder = request_for().folder
