@@ -27,8 +27,8 @@ from brainspade_cli.weights import Bundle
 
 # What the networks paint as brain stays this far above the background's value.
 MARGIN = 0.01
-# An accelerator works on one block while threads look through the labels of others. More than two of these only where
-# so many bytes of its memory are free for each.
+# A GPU works on one block while threads look through the labels of others. More than two of these only where so many
+# bytes of its memory are free for each. Apple's take orders from one thread alone.
 LEAST_LANES, MOST_LANES = 2, 4
 LANE_BYTES = 4 * 2**30
 
@@ -61,12 +61,12 @@ def generate_pairs(
     """Yield the pairs `indices` (ascending), each a function of (weights, styles, plan, its index) alone.
 
     Labels come from `labels`, or from the bundle where that is None. A CPU makes a block in each of its lanes, as many
-    as it has threads, and paints image by image; an accelerator makes larger blocks, two to four at once. `batch_size`
-    bounds the memory this takes, None being "auto": the pairs in the making on a CPU, the images painted at once on an
-    accelerator. Where memory runs out all the same, fewer labels or images are computed at once from then on, and
-    `on_notice` is told. On a CPU no bit of a pair depends on any of this; on an accelerator images do by rounding, and
-    so do labels where memory ran out for them. Close the generator to end early: what is under way ends within a step
-    of the sampler or an image.
+    as it has threads, and paints image by image; an accelerator makes larger blocks, on CUDA two to four at once.
+    `batch_size` bounds the memory this takes, None being "auto": the pairs in the making on a CPU, the images painted
+    at once on an accelerator. Where memory runs out all the same, fewer labels or images are computed at once from then
+    on, and `on_notice` is told. On a CPU no bit of a pair depends on any of this; on an accelerator images do by
+    rounding, and so do labels where memory ran out for them. Close the generator to end early: what is under way ends
+    within a step of the sampler or an image.
 
     Raises WeightsError where the bundle lacks what is needed, BrainspadeError where memory does not hold one label or
     one image.
@@ -177,7 +177,7 @@ def _lane_count(compute: Compute, batch_size: int | None) -> int:
 
 def _accelerator_lanes(device: torch.device) -> int:
     if device.type != "cuda":
-        return LEAST_LANES
+        return 1
     free, _ = torch.cuda.mem_get_info(device)
     return max(LEAST_LANES, min(free // LANE_BYTES, MOST_LANES))
 
