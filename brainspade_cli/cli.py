@@ -121,6 +121,12 @@ def main() -> None:
         except MemoryError as error:
             say(_memory_ran_out(str(error)))
             _leave(1)
+        except RuntimeError as error:
+            # What torch raises of a CPU's memory has no type of its own.
+            if "DefaultCPUAllocator" not in str(error):
+                raise
+            say(_memory_ran_out(""))
+            _leave(1)
         except OSError as error:
             if error.errno == errno.ENOMEM:
                 say(_memory_ran_out(str(error.filename or "")))

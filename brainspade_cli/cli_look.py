@@ -14,6 +14,8 @@ from brainspade_cli.cli_options import (
     Revision,
     Seed,
     Weights,
+    refuse_idle,
+    was_typed,
 )
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import CheckFailed
@@ -85,6 +87,7 @@ def preview(
 
 
 def audit(
+    context: typer.Context,
     dataset: Annotated[Path, typer.Argument(help="A dataset made by `brainspade sample` or `export-nnunet`.")],
     against: Annotated[
         Path | None,
@@ -106,6 +109,10 @@ def audit(
     from brainspade_cli.auditing.audit import audit as run
     from brainspade_cli.auditing.report_text import report_text
 
+    if against is not None:
+        for name in ("revision", "offline"):
+            refuse_idle(context, name, "--against left out")
+        weights = weights if was_typed(context, "weights") else None
     reporter = Reporter(quiet=quiet, as_json=as_json)
     report = run(AuditRequest(dataset, against, weights, revision, offline), reporter)
     reporter.result(report_text(report), report)

@@ -17,6 +17,7 @@ from brainspade_cli.cli_options import (
     Revision,
     Seed,
     Weights,
+    refuse_idle,
 )
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError
@@ -115,12 +116,12 @@ def sample(
             f"A dataset holds up to {MOST_PAIRS:,} pairs, not {n:,}; make several, each of its own --seed."
         )
     if not tumour:
-        _refuse_idle(context, "tumour_fraction", "--tumour")
+        refuse_idle(context, "tumour_fraction", "--tumour")
         if labels is None:
-            _refuse_idle(context, "faint_fraction", "--tumour or --labels")
+            refuse_idle(context, "faint_fraction", "--tumour or --labels")
     if labels is not None:
         for name in ("sampler", "steps", "guidance"):
-            _refuse_idle(context, name, "--labels left out")
+            refuse_idle(context, name, "--labels left out")
     styles = (*(style or ()), *(more_styles or ()))
     # Before torch is imported, which takes seconds: what is mistyped is told at once.
     parse_styles(styles)
@@ -193,13 +194,6 @@ def _sampled(summary: dict[str, Any]) -> str:
     if summary["complete"]:
         return "\n".join([*lines, f"Look at {summary['preview']}, then:", summary["next"]])
     return "\n".join([*lines, f"{summary['missing']} pairs of other shards are still missing."])
-
-
-def _refuse_idle(context: typer.Context, name: str, needed: str) -> None:
-    """Raise InputError for an option that was typed and would do nothing; a variable may stand for all runs."""
-    source = context.get_parameter_source(name)
-    if source is not None and source.name == "COMMANDLINE":
-        raise InputError(f"--{name.replace('_', '-')} would do nothing here: it needs {needed}.")
 
 
 def _batch_size(text: str) -> int | None:

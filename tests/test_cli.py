@@ -10,6 +10,7 @@ from contextlib import nullcontext
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 import typer
 
 from brainspade_cli import cli
@@ -121,6 +122,52 @@ def test_a_variable_that_says_which_version_a_container_has_changes_nothing(run,
     code, out, _ = run("weights", "list")
     assert code == 0
     assert "brainspade-starter" in out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "option", "typed", "key"),
+    [
+        ("N", "3", "--n", "5", "pairs"),
+        ("OUT", "there", "--out", "here", "folder"),
+        ("SHARD", "1/2", "--shard", "0/2", "shard"),
+        ("PRECISION", "bf16", "--precision", "fp32", "precision"),
+        ("SAMPLER", "ddim", "--sampler", "unipc", "sampler"),
+        ("SAMPLE_STEPS", "7", "--steps", "5", "steps"),
+    ],
+)
+def test_options_win_over_variables(run, monkeypatch, tmp_path, weights, style, variable, value, option, typed, key):
+    monkeypatch.chdir(tmp_path)
+    command = ["sample", "--style", style, "--weights", weights, "--dry-run", "--json"]
+    monkeypatch.setenv(f"BRAINSPADE_{variable}", value)
+    by_variable, by_option = json.loads(run(*command)[1])[key], json.loads(run(*command, option, typed)[1])[key]
+    assert (str(by_variable), str(by_option)) == (value, typed)
+
+
+@pytest.mark.parametrize(
+    ("variable", "option", "value", "said"),
+    [
+        ("WEIGHTS", "--weights", "absent/weights", "absent/weights"),
+        ("REVISION", "--revision", "v1", "--revision v1 means a commit on the Hub"),
+        ("DEVICE", "--device", "abacus", "no device 'abacus'"),
+        ("OFFLINE", "--offline", "1", "org/name"),
+    ],
+)
+def test_variables_mean_what_their_options_mean(run, monkeypatch, style, variable, option, value, said):
+    weights = ["--weights", "org/name"] if variable == "OFFLINE" else []
+    command = ["sample", "--style", style, "--dry-run", *weights]
+    by_option = run(*command, *([option] if variable == "OFFLINE" else [option, value]))
+    monkeypatch.setenv(f"BRAINSPADE_{variable}", value)
+    by_variable = run(*command)
+    assert by_option == by_variable
+    assert by_option[0] == 2
+    assert said in by_option[2]
+
+
+def test_a_revision_for_all_runs_is_not_for_a_folder_that_is_typed(run, monkeypatch, weights):
+    monkeypatch.setenv("BRAINSPADE_REVISION", "v1")
+    assert run("weights", "info", "--weights", weights)[0] == 0
+    code, _, said = run("weights", "info", "--weights", weights, "--revision", "v2")
+    assert (code, "leave it out" in said) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -307,6 +354,16 @@ def test_memory_that_runs_out_is_one_sentence_and_1(run, monkeypatch, error):
     assert (code, out) == (1, "")
     _sentence(said, "memory ran out", "/data/flair.nii.gz")
     assert said.endswith(".\n")
+
+
+def test_memory_that_torch_does_not_get_is_told_as_well_and_its_other_errors_are_not_hidden(run, monkeypatch):
+    monkeypatch.setattr(cli, "app", lambda **_: torch.empty(2**60, dtype=torch.uint8))
+    code, out, said = run("sample")
+    assert (code, out) == (1, "")
+    _sentence(said, "memory ran out")
+    monkeypatch.setattr(cli, "app", lambda **_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        run("sample")
 
 
 def test_a_file_that_ends_too_early_is_one_sentence_and_1(run, monkeypatch):

@@ -261,6 +261,8 @@ def test_slices_without_a_brain_repeat_nobody(report, tmp_path, folded_folder):
     [
         (["--against", "absent"], "absent is not a slice set"),
         (["--against", "absent", "--weights", "other"], "leave one of them out"),
+        (["--against", "absent", "--offline"], "--offline would do nothing here"),
+        (["--against", "absent", "--revision", "v1"], "--revision would do nothing here"),
         (["--weights", "absent"], "no folder absent"),
     ],
 )
@@ -269,6 +271,13 @@ def test_bad_arguments_end_in_one_sentence(run, mixed, arguments, sentence):
     assert (code, out) == (2, "")
     assert error.count("\n") == 1
     assert sentence in error
+
+
+def test_variables_that_stand_for_all_runs_do_not_stand_in_the_way(run, monkeypatch, mixed):
+    for name, value in (("WEIGHTS", "org/name"), ("REVISION", "v1"), ("OFFLINE", "1")):
+        monkeypatch.setenv(f"BRAINSPADE_{name}", value)
+    code, _, error = run("audit", mixed, "--against", "absent")
+    assert (code, "absent is not a slice set" in error) == (2, True)
 
 
 def test_an_absent_dataset_is_refused(run, tmp_path, folded_folder):
