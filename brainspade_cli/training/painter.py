@@ -105,7 +105,7 @@ def _draw(run: Run, table: ImageTable, count: int, generator: torch.Generator) -
     settings, width = run.preset.images, run.preset.style_encoder.style_dim
     rows = draw_rows(table.labelled, count, generator)
     flips = torch.rand(2, count, generator=generator) < (0.5 if settings.flip else 0.0)
-    return {
+    plan = {
         "rows": rows,
         "styles": table.other_slices(rows, torch.rand(count, generator=generator)),
         "mirror": flips[0],
@@ -119,6 +119,8 @@ def _draw(run: Run, table: ImageTable, count: int, generator: torch.Generator) -
         **draw_disturbance(count, generator, settings, "style"),
         **draw_disturbance(count, generator, settings, "target"),
     }
+    # For each example, so that every share of the batch knows it of the whole.
+    return {**plan, "natural_share": (~plan["remapped"]).float().mean().repeat(count)}
 
 
 def _load(plan: Plan, table: ImageTable, augmenter: Augmenter, device: torch.device) -> Batch:
@@ -132,7 +134,7 @@ def _load(plan: Plan, table: ImageTable, augmenter: Augmenter, device: torch.dev
         "modality": modality,
         "dataset": dataset,
         "natural": ~plan["remapped"],
-        **{name: plan[name] for name in ("copy", "style_draw", "copy_draw")},
+        **{name: plan[name] for name in ("natural_share", "copy", "style_draw", "copy_draw")},
     }
     return {name: value.to(device) for name, value in batch.items()}
 
@@ -207,10 +209,15 @@ class _Losses:
         return loss, {"discriminator": loss}
 
     def _classes(self, painted: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Modality and dataset losses of the painted images, without those whose contrast was remapped."""
+        """Modality and dataset losses of the painted images, means over those whose contrast was not remapped.
+
+        This may be a share of the batch, and gradients are averaged over shares: each counts as it has such images.
+        """
         assert self.classifier is not None
         natural = batch["natural"]
         if not bool(natural.any()):
             return painted.sum() * 0, painted.sum() * 0
         modality, dataset = self.classifier(painted[natural])
-        return losses.modality_dataset_losses(modality, dataset, batch["modality"][natural], batch["dataset"][natural])
+        weight = natural.float().mean() / batch["natural_share"][0]
+        means = losses.modality_dataset_losses(modality, dataset, batch["modality"][natural], batch["dataset"][natural])
+        return weight * means[0], weight * means[1]

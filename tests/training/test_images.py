@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
+from brainspade_cli.networks.modality_classifier import ModalityClassifier
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import create_slice_set, open_slice_set
 from brainspade_cli.training import images, painter
@@ -25,7 +27,7 @@ from brainspade_cli.training.loop import Batch, step_generator
 from brainspade_cli.training.machine import open_machine
 from brainspade_cli.training.perceptual import FeatureExtractor
 from brainspade_cli.training.run import Run, TrainingRequest
-from brainspade_cli.weights import open_bundle
+from brainspade_cli.weights import open_bundle, read_config
 
 TINY = preset("tiny")
 QUICK = replace(TINY, images=replace(TINY.images, classifier_steps=1, steps=2, reconstruction_weight=1.0))
@@ -163,6 +165,37 @@ def test_other_data_seed_or_perceptual_network_is_refused_on_resume(
         )
     with pytest.raises(InputError, match=rf"other settings \({changed}\)"):
         run(slices, trained, resume=True, seed=int(changed == "seed"))
+
+
+def test_fewer_steps_than_are_there_lose_nothing_and_are_recorded_as_they_are(
+    trained: Path, slice_folder: Path
+) -> None:
+    before = read_config(trained)
+    summary = run(slice_folder, trained, steps=1, resume=True)
+    assert summary["stages"]["painter"] == read_config(trained).stages["painter"]["steps"] == 2
+    assert read_config(trained).sha256 == before.sha256
+
+
+@pytest.mark.parametrize("remapped", [(), (0,), (0, 1, 3), (0, 1, 2, 3)])
+def test_shares_of_a_batch_add_up_to_the_losses_of_the_whole(
+    slice_folder: Path, tmp_path: Path, remapped: tuple[int, ...]
+) -> None:
+    """Of processes, or of pieces; images whose contrast was remapped count for no modality."""
+    set_ = open_slice_set(slice_folder)
+    here = Run(set_, tmp_path, QUICK, open_machine("cpu", "fp32"), 0, Reporter(quiet=True))
+    table = image_table(set_)
+    plan = painter._draw(here, table, 4, step_generator(0, "test", 0))
+    plan["remapped"] = torch.tensor([place in remapped for place in range(4)])
+    plan["natural_share"] = (~plan["remapped"]).float().mean().repeat(4)
+    batch = painter._load(plan, table, painter.Augmenter.on(torch.device("cpu")), torch.device("cpu"))
+    modules = {"style_encoder": nn.Identity(), "generator": nn.Identity()}
+    classifier = ModalityClassifier(QUICK.classifier, len(table.modalities), len(table.datasets)).eval()
+    objective = painter._Losses(here, modules, classifier, None, 1)
+    whole = objective._classes(batch["target"], batch)
+    parts = [{name: value[half] for name, value in batch.items()} for half in (slice(0, 2), slice(2, 4))]
+    halves = [objective._classes(part["target"], part) for part in parts]
+    for total, one, other in zip(whole, *halves, strict=True):
+        torch.testing.assert_close((one + other) / 2, total)
 
 
 def test_pictures_show_four_rows(trained: Path) -> None:
