@@ -48,9 +48,10 @@ def create_or_update_bundle(
     """Put networks (state dicts by name, or "style_bank" tensors) and configuration into a bundle, new or not.
 
     `config_updates` holds top-level entries of config.json, as JSON data or as the dataclasses above. Entries that are
-    tables by name (networks, conditions, solvers, stages) are merged by name; every other entry, `style_bank` too,
-    replaces the old one. A new bundle needs `name` and `preset`; network sizes not given are the preset's. With `half`,
-    floating tensors are stored in half precision where that costs them nothing but rounding.
+    tables by name (networks, conditions, solvers, stages) are merged by name, and people join those that are there;
+    every other entry, `style_bank` too, replaces the old one. A new bundle needs `name` and `preset`; network sizes not
+    given are the preset's. With `half`, floating tensors are stored in half precision where that costs them nothing but
+    rounding.
 
     A denoiser knows one latent space, a generator and a style bank know one style encoder: when other autoencoder or
     encoder weights arrive, those that do not arrive with them leave the bundle. (An autoencoder whose decoder alone is
@@ -71,6 +72,9 @@ def create_or_update_bundle(
             plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
             merged = key in _TABLES and isinstance(plain, Mapping)
             data[key] = {**data.get(key, {}), **plain} if merged else plain
+            if key == "people" and before is not None:
+                # Within the lock: of two trainings that end at once, neither loses the people of the other.
+                data[key] = {role: sorted({*names, *plain.get(role, ())}) for role, names in old[key].items()}
         if isinstance(data.get("preset"), str):
             sizes = preset(data["preset"])
             defaults = {entry.name: getattr(sizes, entry.name) for entry in fields(NetworkConfigs)}

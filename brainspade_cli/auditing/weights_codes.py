@@ -12,6 +12,7 @@ from brainspade_cli.bundle_config import TRAINING_CODES
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, WeightsError
+from brainspade_cli.files import disk_errors
 from brainspade_cli.slices import open_slice_set
 from brainspade_cli.weights import Bundle, read_config
 
@@ -39,7 +40,8 @@ def add_training_codes(weights: Path, slices: Path, reporter: Reporter, seed: in
             "training."
         )
     tensors = make_codes(RealSlices(opened), seed, reporter)
-    bundle = create_or_update_bundle(weights, config_updates={}, networks={TRAINING_CODES: tensors})
+    with disk_errors(weights):
+        bundle = create_or_update_bundle(weights, config_updates={}, networks={TRAINING_CODES: tensors})
     counts = {key.partition(".")[0]: len(part) for key, part in tensors.items() if key.endswith(".codes")}
     size = (bundle.folder / f"{TRAINING_CODES}.safetensors").stat().st_size
     coded = {key.partition(".")[0]: int(part[0]) for key, part in tensors.items() if key.endswith(".people")}

@@ -22,7 +22,7 @@ from brainspade_cli.evaluating.label_distance import label_distance
 from brainspade_cli.evaluating.read_raw import RawSlices, is_real, open_raw
 from brainspade_cli.evaluating.read_slice_set import POPULATIONS, SPLITS, real_slices
 from brainspade_cli.evaluating.slice_source import SliceSource
-from brainspade_cli.files import sha256, write_json
+from brainspade_cli.files import disk_errors, sha256, write_json
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reporting.verdicts import EVALUATION_FILE
 from brainspade_cli.sampling.run_folder import RUN_FILE, read_run
@@ -63,7 +63,10 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
     Raises InputError and its kin for what cannot be read or compared.
     """
     _check(request)
+    out = request.out or RawLayout(request.dataset, "").provenance / EVALUATION_FILE
     made_set = open_raw(request.dataset, made_only=True)
+    with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     made_source = made_set.source(request.most)
     hashes = {path: sha256(path) for path in request.styles}
     real_source = None if request.against is None else _real_source(request, made_set)
@@ -90,9 +93,8 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
         "balance": balance(rows),
         "notes": _notes(made, real, made_source, real_source, request),
     }
-    out = request.out or RawLayout(request.dataset, "").provenance / EVALUATION_FILE
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, report)
+    with disk_errors(out):
+        write_json(out, report)
     return {**report, "file": str(out)}
 
 

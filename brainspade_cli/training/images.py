@@ -42,9 +42,7 @@ def train_images(request: TrainingRequest, perceptual: str, reporter: Reporter) 
     features = _perceptual(run, perceptual, classifier)
     encoder, generator = train_painter(run, table, classifier if guided else None, features, steps=count)
     tensors, entries = make_style_bank(run.machine, encoder, table)
-    stages = {PAINTER: {"steps": count}}
-    if classifier is not None:
-        stages[CLASSIFIER] = {"steps": settings.classifier_steps}
+    stages = {name: {"steps": run.steps_of(name)} for name in (PAINTER, *([CLASSIFIER] if classifier else []))}
     run.update_bundle(
         {
             "networks": {"style_encoder": preset.style_encoder, "generator": preset.generator},

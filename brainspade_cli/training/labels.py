@@ -64,7 +64,7 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
     trained = {AUTOENCODER: {"steps": finished["step"]} | ({"perceptual": perceptual} if perceptual else {})}
     if with_decoder:
         autoencoder = train_decoder(run, autoencoder, everything, statistics)
-        trained[DECODER] = {"steps": preset.labels.decoder_steps}
+        trained[DECODER] = {"steps": run.steps_of(DECODER)}
     run.update_bundle(
         {
             "networks": {name: getattr(preset, name) for name in ("autoencoder", "denoiser", "schedule")},
@@ -80,17 +80,16 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
         denoiser = train_denoiser(
             run, name, tables[name], store, statistics, autoencoder, steps=count, initial=_initial(run, name)
         )
+        done = {stage_name(name): {"steps": run.steps_of(stage_name(name))}}
+        trained |= done
         run.update_bundle(
-            {"conditions": {name: condition_table(tables[name])}, "stages": {stage_name(name): {"steps": count}}},
+            {"conditions": {name: condition_table(tables[name])}, "stages": done},
             {f"denoiser_{name}": denoiser.state_dict()},
         )
         _fit_sampler(run, name)
     return {
         "out": str(run.out),
-        "stages": {
-            **{stage: entry["steps"] for stage, entry in trained.items()},
-            **{stage_name(name): count for name in chosen},
-        },
+        "stages": {stage: entry["steps"] for stage, entry in trained.items()},
         "slices": len(everything),
     }
 

@@ -16,9 +16,10 @@ from brainspade_cli.bundle_config import BundleConfig, People
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
+from brainspade_cli.files import disk_errors
 from brainspade_cli.presets import Preset
 from brainspade_cli.slices import ScanRecord, SliceSet, open_slice_set
-from brainspade_cli.training.checkpoints import has_checkpoint
+from brainspade_cli.training.checkpoints import has_checkpoint, newest_checkpoint
 from brainspade_cli.training.loop import Stage, step_seed, train
 from brainspade_cli.training.machine import Machine, open_machine, seeded
 from brainspade_cli.weights import CONFIG_FILE, Bundle, open_bundle, read_config
@@ -95,18 +96,22 @@ class Run:
     def update_bundle(self, config: Mapping[str, Any], networks: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Put trained networks and entries of config.json into the bundle, with the people that took part."""
         if self.machine.is_main:
-            old = _config(self.out)
-            configs = (old, None if self.start is None else self.start.config)
-            earlier = [config.people for config in configs if config is not None]
-            identity = {"name": f"brainspade-{self.preset.name}", "preset": self.preset.name} if old is None else {}
+            is_new = _config(self.out) is None
+            identity = {"name": f"brainspade-{self.preset.name}", "preset": self.preset.name} if is_new else {}
+            earlier = People() if self.start is None else self.start.config.people
             everybody = People(
-                train=_together(self.slice_set.people("train"), *(people.train for people in earlier)),
-                held_out=_together(self.slice_set.people("held-out"), *(people.held_out for people in earlier)),
+                train=_together(self.slice_set.people("train"), earlier.train),
+                held_out=_together(self.slice_set.people("held-out"), earlier.held_out),
             )
-            create_or_update_bundle(
-                self.out, config_updates={**identity, **config, "people": everybody}, networks=networks, half=True
-            )
+            updates = {**identity, **config, "people": everybody}
+            with disk_errors(self.out, "go on with --resume"):
+                create_or_update_bundle(self.out, config_updates=updates, networks=networks, half=True)
         self.machine.wait()
+
+    def steps_of(self, stage: str) -> int:
+        """Steps that a trained stage has behind it, which may be more than were asked for; 0 without a checkpoint."""
+        found = newest_checkpoint(self.folder(stage))
+        return 0 if found is None else int(found[1]["step"])
 
 
 def open_run(request: TrainingRequest, stages: tuple[str, ...], parts: Sequence[str], reporter: Reporter) -> Run:
