@@ -50,7 +50,10 @@ def parse_shard(text: str) -> Shard:
 
 
 def shard_from_environment(environment: Mapping[str, str]) -> Shard:
-    """The shard that an array job (SLURM, Grid Engine, LSF) and `torchrun` inside it give this process; else 0/1."""
+    """The shard that an array job (SLURM, Grid Engine, LSF) and `torchrun` inside it give this process; else 0/1.
+
+    Raises InputError for numbers with gaps, as of `--array=3,5`: parts would be left out without a word.
+    """
     task = Shard()
     for number, first, last in _ARRAYS:
         values = [environment.get(name, "") if name else "1" for name in (number, first, last)]
@@ -61,6 +64,12 @@ def shard_from_environment(environment: Mapping[str, str]) -> Shard:
             # LSF and Grid Engine set their variables to 0 or "undefined" outside arrays.
             if low <= own <= high:
                 task = Shard((own - low) // stride, (high - low) // stride + 1)
+                tasks = environment.get("SLURM_ARRAY_TASK_COUNT", "") if number.startswith("SLURM") else ""
+                if tasks.isdigit() and int(tasks) != task.count:
+                    raise InputError(
+                        f"The {tasks} tasks of this array job are numbered {low} to {high} with gaps, which tells no "
+                        "parts of a run; say which part each is with --shard K/N."
+                    )
                 break
     rank, processes = (environment.get(name, "") for name in ("RANK", "WORLD_SIZE"))
     if rank.isdigit() and processes.isdigit() and int(rank) < int(processes):

@@ -28,6 +28,16 @@ def test_a_shard_that_is_none_is_refused(text: str) -> None:
         ({}, "0/1"),
         ({"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "7"}, "0/8"),
         ({"SLURM_ARRAY_TASK_ID": "8", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "8"}, "7/8"),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "4",
+                "SLURM_ARRAY_TASK_MIN": "0",
+                "SLURM_ARRAY_TASK_MAX": "6",
+                "SLURM_ARRAY_TASK_STEP": "2",
+                "SLURM_ARRAY_TASK_COUNT": "4",
+            },
+            "2/4",
+        ),
         ({"SGE_TASK_ID": "undefined"}, "0/1"),
         ({"SGE_TASK_ID": "3", "SGE_TASK_FIRST": "1", "SGE_TASK_LAST": "5"}, "2/5"),
         ({"LSB_JOBINDEX": "2", "LSB_JOBINDEX_END": "4"}, "1/4"),
@@ -47,6 +57,12 @@ def test_a_shard_that_is_none_is_refused(text: str) -> None:
 )
 def test_job_systems_say_the_shard(environment: dict[str, str], shard: str) -> None:
     assert str(shard_from_environment(environment)) == shard
+
+
+def test_array_numbers_with_gaps_are_refused() -> None:
+    names = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_COUNT")
+    with pytest.raises(InputError, match=r"2 tasks of this array job are numbered 3 to 5 with gaps.*--shard K/N"):
+        shard_from_environment(dict(zip(names, ("3", "3", "5", "2"), strict=True)))
 
 
 def test_a_written_shard_is_read() -> None:
