@@ -72,47 +72,41 @@ def fewest_evaluations(
     usual = min(samplers()[GENERAL].default_steps, schedule.steps)
     many = _general(judged, REFERENCE_STEPS, schedule, limit)
     to_beat = _apart(_general(judged, usual, schedule, limit), many)
-    reference = _followed(fitted, schedule, limit)
+    reference = follow(fitted, schedule, limit)
     for steps in range(min(STEPS, usual), usual + 1):
-        solver = _fitted(fitted, reference, schedule, limit, steps)
+        solver = fit_solver(fitted, reference, schedule, limit, steps)
         drawn = sample_fitted(judged.predict, judged.noise, schedule=schedule, solver=solver, limit=limit)
         if _apart(drawn, many) < to_beat:
             return solver
     return None
 
 
-def fit_solver(
-    predict: Predict, noise: Tensor, *, schedule: NoiseSchedule, limit: float | None = None, steps: int = STEPS
-) -> Solver:
-    """The solver of `steps` evaluations that is nearest to `REFERENCE_STEPS` of UniPC from `noise` (B, C, h, w).
-
-    Timesteps lie nearly even in log signal to noise. Evaluation by evaluation, the weights are those that bring the
-    latents of all of `noise` nearest, in least squares, to where the reference is at the next timestep, and after the
-    last evaluation to its clean latents. A schedule of fewer timesteps than `steps` gets one evaluation at each.
-    """
-    draws = Draws(predict, noise)
-    return _fitted(draws, _followed(draws, schedule, limit), schedule, limit, steps)
-
-
 @dataclass(frozen=True)
-class _Reference:
+class Reference:
     """Where `REFERENCE_STEPS` evaluations pass (latents by timestep, noisiest first) and end, all (B, C, h, w)."""
 
     passed: Mapping[int, Tensor]
     clean: Tensor
 
 
-def _followed(draws: Draws, schedule: NoiseSchedule, limit: float | None) -> _Reference:
+def follow(draws: Draws, schedule: NoiseSchedule, limit: float | None) -> Reference:
+    """Draw clean latents from `draws.noise` in `REFERENCE_STEPS` evaluations of UniPC, and note where they pass."""
     passed: dict[int, Tensor] = {}
 
     def watched(latents: Tensor, timesteps: Tensor) -> Tensor:
         passed[int(timesteps[0])] = latents
         return draws.predict(latents, timesteps)
 
-    return _Reference(passed, _general(Draws(watched, draws.noise), REFERENCE_STEPS, schedule, limit))
+    return Reference(passed, _general(Draws(watched, draws.noise), REFERENCE_STEPS, schedule, limit))
 
 
-def _fitted(draws: Draws, reference: _Reference, schedule: NoiseSchedule, limit: float | None, steps: int) -> Solver:
+def fit_solver(draws: Draws, reference: Reference, schedule: NoiseSchedule, limit: float | None, steps: int) -> Solver:
+    """The solver of `steps` evaluations that comes nearest to the `reference` of these draws.
+
+    Timesteps lie nearly even in log signal to noise. Evaluation by evaluation, the weights are those that bring all
+    latents nearest, in least squares, to where the reference is at the next timestep, and after the last evaluation to
+    its clean ones. A schedule of fewer timesteps than `steps` gets one evaluation at each.
+    """
     number = min(steps, len(reference.passed))
     way = (torch.arange(number, dtype=torch.float64) + CLEAN_END) / (number - 1 + CLEAN_END + NOISY_END)
     timesteps = timesteps_along(schedule, way**GROWTH, sorted(reference.passed))[::-1]

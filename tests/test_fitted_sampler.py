@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from brainspade_cli.bundle_config import Solver
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
-from brainspade_cli.fitted_sampler import STEPS, Draws, fewest_evaluations, fit_solver, sample_fitted
+from brainspade_cli.fitted_sampler import STEPS, Draws, fewest_evaluations, fit_solver, follow, sample_fitted
 from brainspade_cli.networks.configs import ScheduleConfig
 
 VELOCITY = NoiseSchedule(ScheduleConfig(prediction="velocity"))
@@ -50,6 +51,11 @@ def noise(seed: int, batch: int = 4) -> Tensor:
     return torch.randn(batch, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
+def fit(schedule: NoiseSchedule = VELOCITY, limit: float | None = None, steps: int = STEPS) -> Solver:
+    draws = Draws(denoiser_of(schedule), noise(0))
+    return fit_solver(draws, follow(draws, schedule, limit), schedule, limit, steps)
+
+
 def unipc(start: Tensor, steps: int) -> Tensor:
     unused = [torch.Generator()] * len(start)
     return sample_latents(
@@ -58,7 +64,7 @@ def unipc(start: Tensor, steps: int) -> Tensor:
 
 
 def test_four_evaluations_come_nearer_than_six_of_the_general_sampler() -> None:
-    solver = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY)
+    solver = fit()
     start = noise(1)
     many = unipc(start, 200)
     fitted = sample_fitted(denoiser_of(VELOCITY), start, schedule=VELOCITY, solver=solver)
@@ -73,7 +79,7 @@ def test_more_evaluations_come_nearer() -> None:
     many = unipc(start, 200)
     off = []
     for steps in (2, 4, 8):
-        solver = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY, steps=steps)
+        solver = fit(steps=steps)
         drawn = sample_fitted(denoiser_of(VELOCITY), start, schedule=VELOCITY, solver=solver)
         off.append((drawn - many).square().mean().item())
     assert off[0] > 2 * off[1] > 4 * off[2]
@@ -95,15 +101,15 @@ def test_a_fit_that_does_badly_on_other_draws_is_not_taken() -> None:
 
 
 def test_it_does_not_matter_what_the_denoiser_predicts() -> None:
-    by_velocity = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY)
-    by_noise = fit_solver(denoiser_of(NOISE), noise(0), schedule=NOISE)
+    by_velocity = fit()
+    by_noise = fit(NOISE)
     assert by_velocity.timesteps == by_noise.timesteps
     for one, other in zip(by_velocity.weights, by_noise.weights, strict=True):
         assert one == pytest.approx(other, abs=0.01)
 
 
 def test_a_sample_does_not_depend_on_the_batch_around_it() -> None:
-    solver = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY)
+    solver = fit()
     start = noise(3)
     together = sample_fitted(denoiser_of(VELOCITY), start, schedule=VELOCITY, solver=solver)
     alone = [sample_fitted(denoiser_of(VELOCITY), start[k : k + 1], schedule=VELOCITY, solver=solver) for k in range(4)]
@@ -111,7 +117,7 @@ def test_a_sample_does_not_depend_on_the_batch_around_it() -> None:
 
 
 def test_what_a_prediction_implies_is_held_within_the_limit() -> None:
-    solver = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY)
+    solver = fit()
 
     def far_off(latents: Tensor, timesteps: Tensor) -> Tensor:
         return torch.full_like(latents, -1e6)
@@ -127,20 +133,20 @@ def test_what_a_prediction_implies_is_held_within_the_limit() -> None:
 def test_a_fit_holds_to_the_limit_as_sampling_does() -> None:
     """Tissues beyond the limit are never reached, neither by the reference nor by what is weighed."""
     start = noise(5)
-    solver = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY, limit=0.8)
+    solver = fit(limit=0.8)
     unused = [torch.Generator()] * len(start)
     many = sample_latents(
         denoiser_of(VELOCITY), start, schedule=VELOCITY, sampler="unipc", steps=200, generators=unused, limit=0.8
     )
     drawn = sample_fitted(denoiser_of(VELOCITY), start, schedule=VELOCITY, solver=solver, limit=0.8)
-    free = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY)
+    free = fit()
     by_other = sample_fitted(denoiser_of(VELOCITY), start, schedule=VELOCITY, solver=free, limit=0.8)
     assert (drawn - many).square().mean() < 0.9 * (by_other - many).square().mean()
 
 
 def test_evaluations_are_spent_where_the_latents_are_made() -> None:
     """None where there is hardly any noise left, nor where there is hardly anything else; about evenly between."""
-    solver = fit_solver(denoiser_of(VELOCITY), noise(0), schedule=VELOCITY)
+    solver = fit()
     signal = VELOCITY.alphas_cumprod[list(solver.timesteps)]
     ratios = (signal / (1 - signal)).log()
     assert -8.5 < ratios[0] < -7
@@ -153,7 +159,7 @@ def test_evaluations_are_spent_where_the_latents_are_made() -> None:
 @settings(max_examples=10, deadline=None)
 def test_timesteps_fall_and_are_those_of_the_schedule(total: int, steps: int) -> None:
     schedule = NoiseSchedule(replace(VELOCITY.config, steps=total))
-    solver = fit_solver(denoiser_of(schedule), noise(0, batch=1), schedule=schedule, steps=steps)
+    solver = fit(schedule, steps=steps)
     assert list(solver.timesteps) == sorted(set(solver.timesteps), reverse=True)
     assert solver.steps == min(steps, total, 48)
     assert 0 <= solver.timesteps[-1] <= solver.timesteps[0] < total
