@@ -17,12 +17,14 @@
 #
 # SHARDS stays the number of tasks of the whole array. Without --shard, `brainspade sample` takes its shard from SLURM's
 # variables: task SLURM_ARRAY_TASK_ID of those from SLURM_ARRAY_TASK_MIN to SLURM_ARRAY_TASK_MAX. That is right for a
-# whole array only. Of `--array=3` it would make shard 0 of 1, the whole run, and of `--array=3,5` shards 0 and 2 of 3.
+# whole array only. Of `--array=3` it would make shard 0 of 1, the whole run; numbers with gaps, as of `--array=3,5`, it
+# refuses.
 
 set -euo pipefail
 
 SHARDS="${SHARDS:-8}"
 
 # "exec" hands SLURM's signals to brainspade. A task that is killed loses the blocks of 8 pairs in the making, one a
-# thread, and nothing else.
+# thread, or two to four of 64 on a GPU, and nothing else. A GPU draws whole blocks of 64 labels: give each task some
+# hundred pairs.
 exec brainspade sample --style "$STYLE" --n "$N" --out "$OUT" --shard "$SLURM_ARRAY_TASK_ID/$SHARDS" "$@"
