@@ -15,6 +15,8 @@ from brainspade_cli.errors import InputError
 from brainspade_cli.reading import is_hidden, read_bytes, read_json
 from brainspade_cli.slices import SPLITS
 
+# How BIDS calls the space of the scan itself.
+OWN_SPACES = ("orig", "individual", "t1w")
 MAPS = ("tissues", "regions", "tumour", "pv")
 MAX_TABLE_BYTES = 64 * 2**20
 # File systems take 255 bytes.
@@ -103,18 +105,19 @@ def _suffix(path: Path) -> str:
     description = re.search(r"desc-([a-z+]+)|label-([a-z+]+)", stem)
     suffix = stem.rsplit("_", 1)[-1]
     if suffix == "probseg":
-        # One of a class alone, as fMRIPrep writes them, is not the eight maps.
-        return "" if re.search(r"(^|_)label-", stem) else "pv"
+        # A map of one class alone (label-CSF_probseg), as fMRIPrep writes them, is not the eight maps.
+        return "pv" if "desc-" in stem and "label-" not in stem else ""
     if suffix in ("dseg", "mask") and description:
         return description[1] or description[2]
     return suffix
 
 
 def _from_folder(source: Path) -> list[ScanFiles]:
-    groups: dict[tuple[str, str], dict[str, Path]] = {}
-    aside: dict[tuple[str, str], list[Path]] = {}
+    groups: dict[tuple[str, str], list[tuple[str, Path]]] = {}
     # A scan before what was derived from it.
-    for path in sorted(source.rglob("*.nii*"), key=lambda path: ("derivatives" in path.parts, path)):
+    for path in sorted(
+        source.rglob("*.nii*"), key=lambda path: ("derivatives" in path.relative_to(source).parts, path)
+    ):
         if not re.search(r"\.nii(\.gz)?$", path.name) or is_hidden(path, source):
             continue
         kind = IMAGE_NAMES.get(_suffix(path)) or MAP_NAMES.get(_suffix(path))
@@ -125,24 +128,50 @@ def _from_folder(source: Path) -> list[ScanFiles]:
         session = next((part for part in parts if part.startswith("ses-")), None) or _entity(path.name, "ses")
         dataset = _dataset_of(source, path, subject)
         scan = (dataset, f"{subject}-{session}" if session else subject)
-        if groups.setdefault(scan, {}).setdefault(kind, path) != path:
-            aside.setdefault(scan, []).append(path)
+        groups.setdefault(scan, []).append((kind, path))
     several = len({dataset for dataset, _ in groups}) > 1
-    return [
-        ScanFiles(
-            subject=subject,
-            dataset=dataset,
-            person=(f"{dataset}/" if several else "") + re.sub(r"-ses-.*$", "", subject),
-            split="train",
-            images={kind: path for kind, path in files.items() if kind in MODALITIES},
-            tissues=files.get("tissues"),
-            regions=files.get("regions"),
-            tumour=files.get("tumour"),
-            pv=files.get("pv"),
-            aside=tuple(aside.get((dataset, subject), ())),
+    scans = []
+    for (dataset, subject), found in sorted(groups.items()):
+        files = _of_one_space(found)
+        scans.append(
+            ScanFiles(
+                subject=subject,
+                dataset=dataset,
+                person=(f"{dataset}/" if several else "") + re.sub(r"-ses-.*$", "", subject),
+                split="train",
+                images={kind: path for kind, path in files.items() if kind in MODALITIES},
+                tissues=files.get("tissues"),
+                regions=files.get("regions"),
+                tumour=files.get("tumour"),
+                pv=files.get("pv"),
+                aside=tuple(path for _, path in found if path not in files.values()),
+            )
         )
-        for (dataset, subject), files in sorted(groups.items())
-    ]
+    return scans
+
+
+def _of_one_space(found: list[tuple[str, Path]]) -> dict[str, Path]:
+    """The first file of each kind that lies in one space: for an image does not fit a map in that of a template.
+
+    The space is one that has images with maps, where there is one; then that of most kinds, then the scan's own.
+    """
+    kinds: dict[str, set[str]] = {}
+    for kind, path in found:
+        kinds.setdefault(_space(path), set()).add(kind)
+    chosen = min(
+        kinds, key=lambda name: (not (kinds[name] & {*MODALITIES} and kinds[name] & {*MAPS}), -len(kinds[name]), name)
+    )
+    files: dict[str, Path] = {}
+    for kind, path in found:
+        if _space(path) == chosen:
+            files.setdefault(kind, path)
+    return files
+
+
+def _space(path: Path) -> str:
+    """The space that a file's name tells, such as "mni152nlin6asym"; "" for the scan's own."""
+    found = re.search(r"(?:^|_)space-([a-z0-9]+)", path.name.lower())
+    return "" if found is None or found[1] in OWN_SPACES else found[1]
 
 
 def _listed(names: list[str]) -> str:

@@ -42,6 +42,7 @@ def scans(tmp_path_factory):
     labels = tissue_phantom()
     save(folder / "atlas/sub-01/regions.nii.gz", region_phantom(labels), axes="LIA")
     save(folder / "clinic/sub-01/flair.nii.gz", t1_of(labels), axes="LPS")
+    (folder / "clinic/sub-01/run-2_flair.nii.gz").touch()
     save(folder / "clinic/sub-02/t1.nii.gz", np.zeros((5, 5, 5), np.int16))
     maps = np.zeros((*labels.shape, CHANNELS), np.float32)
     for tissue in range(4):
@@ -76,6 +77,7 @@ def test_every_scan_is_accounted_for(prepared):
     assert summary["populations"] == sorted(trained) == ["healthy", "tumour"]
     with open(out / "report.tsv", newline="") as handle:
         report = {row["scan"]: row for row in csv.DictReader(handle, delimiter="\t")}
+    assert report["clinic-sub-01"]["message"].startswith("Left aside for others of their kind: run-2_flair.nii.gz.")
     assert "all zero" in report["clinic-sub-02"]["message"]
     assert "do not sum to 1" in report["own-sub-02"]["message"]
     assert report["own-sub-02"]["status"] == "style only"

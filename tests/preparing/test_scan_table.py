@@ -50,11 +50,28 @@ def test_of_several_files_of_a_kind_the_scan_itself_is_taken_and_the_others_are_
 
 
 def test_maps_of_one_class_are_not_the_eight_maps(tmp_path):
-    for name in ("01_T1w", "01_label-CSF_probseg", "01_desc-aseg_dseg", "02_T1w", "02_probseg"):
+    names = ("01_T1w", "01_label-CSF_probseg", "01_desc-aseg_dseg", "02_T1w", "02_desc-eight_probseg", "02_probseg")
+    for name in names:
         touch(tmp_path / f"sub-{name[:2]}/anat/sub-{name}.nii.gz")
     first, second = find_scans(tmp_path)
     assert (first.pv, first.regions is None) == (None, False)
     assert second.pv is not None
+    assert second.pv.name == "sub-02_desc-eight_probseg.nii.gz"
+
+
+def test_images_and_maps_are_of_one_space(tmp_path):
+    raw, derived = "sub-01/anat/sub-01", "derivatives/x/sub-01/anat/sub-01"
+    for name in (f"{raw}_T1w", f"{derived}_space-MNI_T1w", f"{derived}_space-MNI_dseg"):
+        touch(tmp_path / f"{name}.nii.gz")
+    touch(tmp_path / f"{derived}_space-MNI_desc-tissues_dseg.nii.gz")
+    (scan,) = find_scans(tmp_path)
+    assert scan.images["t1"].name == "sub-01_space-MNI_T1w.nii.gz"
+    assert scan.tissues is not None
+    touch(tmp_path / f"{derived}_space-orig_desc-tissues_dseg.nii.gz")
+    (scan,) = find_scans(tmp_path)
+    assert scan.images["t1"].name == "sub-01_T1w.nii.gz"
+    assert scan.tissues.name == "sub-01_space-orig_desc-tissues_dseg.nii.gz"
+    assert len(scan.aside) == 2
 
 
 def test_hidden_files_are_no_scans(tmp_path):
