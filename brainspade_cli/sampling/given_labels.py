@@ -94,20 +94,37 @@ class GivenLabels:
 
     def draw(self, members: range) -> list[LabelDraw]:
         """The labels of these pairs."""
+        places = [self._places[index % self.count] for index in members]
         # One thread at a time: they ask for blocks nearly in order, so that a file is read about once and no more than
         # one is in memory, which may be a GiB of PV maps.
         with self._lock:
-            return [self._label(*self._places[index % self.count]) for index in members]
+            slices = [self._slice(path, k) for path, k in places]
+        return [_label(one) for one in slices]
 
-    def _label(self, path: Path, k: int) -> LabelDraw:
+    def _slice(self, path: Path, k: int) -> _Slice:
         if self._open is None or self._open.path != path:
             self._open = None  # before the next one takes its room
             self._open = read_labels(path)
         file = self._open
-        maps = quantise(frame(file, k))
-        label = maps.argmax(axis=0).astype(np.uint8)
-        lesion = lesion_pixels(label) >= MIN_TUMOUR_PIXELS
-        return LabelDraw(maps, label, file.heights[k], lesion, origin=f"{path.name} slice {k}")
+        return _Slice(file.plane(k), file.spacing, file.centre, file.heights[k], f"{path.name} slice {k}")
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """PV maps (8, X, Y) of one slice as its file has them, and what the file says of it."""
+
+    plane: NDArray[np.float32]
+    spacing: tuple[float, float]
+    centre: NDArray[np.float64]
+    height: float
+    origin: str
+
+
+def _label(one: _Slice) -> LabelDraw:
+    maps = quantise(frame(one.plane, one.spacing, one.centre))
+    label = maps.argmax(axis=0).astype(np.uint8)
+    lesion = lesion_pixels(label) >= MIN_TUMOUR_PIXELS
+    return LabelDraw(maps, label, one.height, lesion, origin=one.origin)
 
 
 def read_labels(path: Path) -> LabelFile:
@@ -117,14 +134,16 @@ def read_labels(path: Path) -> LabelFile:
     return replace(file, slices=tuple(int(k) for k in np.flatnonzero(area >= MIN_BRAIN_FRACTION * _FRAME)))
 
 
-def frame(file: LabelFile, k: int) -> NDArray[np.float32]:
-    """PV maps (8, 192, 256) of slice k at 1 mm; the brain's centre comes to the middle, unless it fits as it is."""
-    plane = file.plane(k)
-    if plane.shape[1:] == SLICE_SHAPE and np.allclose(file.spacing, 1.0, atol=0.01):
+def frame(plane: NDArray[np.float32], pixel: tuple[float, float], centre: NDArray[np.float64]) -> NDArray[np.float32]:
+    """PV maps (8, 192, 256) at 1 mm of a slice (8, X, Y) whose pixels have so many mm.
+
+    The brain's `centre`, in mm from the first pixel, (2,), comes to the middle, unless the slice fits as it is.
+    """
+    if plane.shape[1:] == SLICE_SHAPE and np.allclose(pixel, 1.0, atol=0.01):
         return plane
-    spacing = np.array(file.spacing)
+    spacing = np.array(pixel)
     # Whole millimetres, so that a map that is at 1 mm already is moved and not smoothed.
-    corner = np.round(file.centre - (np.array(SLICE_SHAPE) - 1) / 2)
+    corner = np.round(centre - (np.array(SLICE_SHAPE) - 1) / 2)
     moved = np.stack(
         [
             ndimage.affine_transform(
