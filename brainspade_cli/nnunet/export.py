@@ -58,7 +58,7 @@ def export(
     Raises DatasetError for anything that does not fit, CheckFailed where the check finds problems.
     """
     folder = dataset_folder(dataset_id, name, out)
-    refuse_shared_id(folder)
+    refuse_shared_id(folder, lambda free: f"--id {free}")
     sources = open_sources(datasets, real, task, file_format)
     check_channel_names(sources.channel_names)
     if folder.resolve() in {part.dataset.folder.resolve() for part in sources.parts}:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,21 +107,24 @@ def dataset_folder(dataset_id: int, name: str, parent: Path | None = None) -> Pa
     return parent / folder
 
 
-def refuse_shared_id(folder: Path) -> None:
-    """Raise DatasetError where another dataset beside `folder` has its id: nnU-Net would then refuse both."""
+def refuse_shared_id(folder: Path, remedy: Callable[[int], str]) -> None:
+    """Raise DatasetError where another dataset beside `folder` has its id: nnU-Net would then refuse both.
+
+    `remedy` tells what to type for an id that is free.
+    """
     if (number := dataset_number(folder)) is None:
         return
     others = [name for name in datasets_of_number(folder.parent, number) if name != folder.name]
     if others:
         raise DatasetError(
             f"{folder.parent} already has a dataset of number {number}, {others[0]}, and nnU-Net would read neither; "
-            f"choose another number, such as {free_number(folder.parent)}."
+            f"choose another number, as in {remedy(free_number(folder.parent))}."
         )
 
 
 def datasets_of_number(parent: Path, number: int) -> list[str]:
     """Names of the datasets in `parent` whose id is `number`, sorted; none where there is no such folder."""
-    return sorted(path.name for path in parent.glob(f"Dataset{number:03d}_*"))
+    return sorted(path.name for path in parent.glob(f"Dataset{number:03d}_*") if path.is_dir())
 
 
 def free_number(parent: Path) -> int:

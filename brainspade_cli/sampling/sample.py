@@ -51,12 +51,14 @@ def run_sampling(request: SampleRequest, reporter: Reporter) -> dict[str, Any]:
     the next command to run. Raises InputError and its kin for what cannot be used, DatasetError where the folder holds
     something else or another run is at work in it, BrainspadeError where the disk or memory gives out.
     """
+    folder = request.folder.expanduser()
+    if not folder.exists():
+        name = folder.name.partition("_")[2]
+        refuse_shared_id(folder, lambda free: f"--out {shlex.quote(str(folder.parent / f'Dataset{free:03d}_{name}'))}")
     run = open_run(request, reporter)
     begun = read_run(run.layout)
     if begun is not None:
         check_settings(run.layout, begun, run.settings, request.pairs)
-    else:
-        refuse_shared_id(run.layout.folder)
     if request.dry_run:
         return _plan_only(run, reporter)
     with disk_errors(run.layout.folder):

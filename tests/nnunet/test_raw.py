@@ -301,7 +301,10 @@ def test_folder_lies_in_nnunets_raw_folder_or_here(monkeypatch, tmp_path):
 
 def test_second_dataset_of_one_id_is_refused(tmp_path):
     (tmp_path / "Dataset007_old").mkdir()
-    raw.refuse_shared_id(tmp_path / "Dataset007_old")
-    raw.refuse_shared_id(tmp_path / "Dataset008_new")
-    with pytest.raises(DatasetError, match="Dataset007_old"):
-        raw.refuse_shared_id(tmp_path / "Dataset007_new")
+    (tmp_path / "Dataset008_old.zip").touch()
+    (tmp_path / "Dataset501_old").mkdir()
+    raw.refuse_shared_id(tmp_path / "Dataset007_old", str)
+    raw.refuse_shared_id(tmp_path / "Dataset008_new", str)
+    raw.refuse_shared_id(tmp_path / "brains", str)
+    with pytest.raises(DatasetError, match=r"Dataset007_old.* as in 502\."):
+        raw.refuse_shared_id(tmp_path / "Dataset007_new", str)

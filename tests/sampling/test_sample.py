@@ -396,7 +396,7 @@ def test_a_number_that_another_dataset_has_is_refused_before_anything_is_drawn(
 ) -> None:
     (tmp_path / "Dataset501_Heart").mkdir()
     wanted = request_for("Dataset501_brainspade", pairs=2)
-    with pytest.raises(DatasetError, match=r"number 501, Dataset501_Heart.*another number, such as 502"):
+    with pytest.raises(DatasetError, match=r"number 501, Dataset501_Heart.* --out .*/Dataset502_brainspade\."):
         run_sampling(wanted, quiet())
     assert not wanted.folder.exists()
     # nnU-Net numbers no folder that is called otherwise, and what is begun goes on.
