@@ -239,7 +239,7 @@ def _check(config: BundleConfig) -> None:
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise _MisfitError(f"sha256.{file} is not a SHA-256")
     if both := sorted(set(config.people.train) & set(config.people.held_out)):
-        raise _MisfitError(f"people has {both[0]!r} both in training and held out")
+        raise _MisfitError(f"people names {', '.join(map(repr, both[:3]))} both in train and in held_out")
     _check_sizes(asdict(config.networks), "networks")
     for modality, entry in config.style_bank.items():
         numbers = (entry.intensity_mean, entry.intensity_std, entry.background)

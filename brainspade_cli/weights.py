@@ -185,7 +185,7 @@ def open_bundle(weights: str | None = None, revision: str | None = None, offline
             raise type(error)(f"{error} There is no folder {weights} here, either.") from error
     if revision is not None:
         raise WeightsError(
-            f"--revision {revision} means a commit on the Hub, but the weights are "
+            f"The revision {revision} (--revision, BRAINSPADE_REVISION) means a commit on the Hub, but the weights are "
             f"{'the installed default' if path is None else f'the folder {path}'}; leave it out or give a Hub name."
         )
     if path is None:

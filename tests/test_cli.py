@@ -147,7 +147,7 @@ def test_options_win_over_variables(run, monkeypatch, tmp_path, weights, style, 
     ("variable", "option", "value", "said"),
     [
         ("WEIGHTS", "--weights", "absent/weights", "absent/weights"),
-        ("REVISION", "--revision", "v1", "--revision v1 means a commit on the Hub"),
+        ("REVISION", "--revision", "v1", "revision v1 (--revision, BRAINSPADE_REVISION)"),
         ("DEVICE", "--device", "abacus", "no device 'abacus'"),
         ("OFFLINE", "--offline", "1", "org/name"),
     ],

@@ -91,6 +91,14 @@ def vouch(folder: Path, path: Path) -> None:
     write_json(folder / "config.json", data)
 
 
+def test_people_join_those_that_are_there(folder: Path) -> None:
+    create_or_update_bundle(folder, config_updates={"people": People(("d",), ("c", "e"))}, networks={})
+    assert config_of(folder)["people"] == {"train": ["a", "b", "d"], "held_out": ["c", "e"]}
+    with pytest.raises(WeightsError, match="'b' both in train and in held_out"):
+        create_or_update_bundle(folder, config_updates={"people": People((), ("b",))}, networks={})
+    assert config_of(folder)["people"]["held_out"] == ["c", "e"]
+
+
 @pytest.mark.parametrize(
     "name", ["label_autoencoder", "denoiser_healthy", "denoiser_tumour", "style_encoder", "spade_generator"]
 )
@@ -363,6 +371,7 @@ def test_info_counts_what_is_there(folder: Path, parts) -> None:
         ({"sha256": {"../evil.safetensors": "0" * 64}}, "no file of a bundle"),
         ({"sha256": {"spade_generator.safetensors": "no"}}, "not a SHA-256"),
         ({"people": {"train": [1]}}, r"people.train\[0\] must be a text"),
+        ({"people": {"train": ["a", "b"], "held_out": ["b"]}}, "people names 'b' both in train and in held_out"),
         ({"conditions": {"tumour": {"position_edges": [0, 1], "load_edges": [0, 1], "counts": [[1]]}}}, "one column"),
         ({"conditions": {"tumour": {"position_edges": [0, 1], "load_edges": [0, 1], "counts": [[0, 0]]}}}, "all 0"),
         ({"conditions": {"tumour": {"position_edges": [1, 0], "load_edges": [0, 1], "counts": [[1, 0]]}}}, "rise"),
@@ -522,7 +531,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_revision_without_a_repository_is_refused(folder: Path) -> None:
-    with pytest.raises(WeightsError, match=r"--revision v2 means a commit on the Hub.*the folder"):
+    with pytest.raises(WeightsError, match=r"revision v2 .* means a commit on the Hub.*the folder"):
         open_bundle(str(folder), revision="v2")
     with pytest.raises(WeightsError, match="the installed default"):
         open_bundle(None, revision="v2")

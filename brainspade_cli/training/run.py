@@ -134,6 +134,8 @@ def open_run(request: TrainingRequest, stages: tuple[str, ...], parts: Sequence[
     start = None if start_from is None else open_bundle(None if start_from == DEFAULT else start_from)
     if start is not None:
         _check_people(slice_set, start.config.people, start.source)
+        if config is not None:
+            _check_bundles(start, config.people, str(out))
         start.require(*parts)
         networks = start.config.networks
         preset = replace(preset, **{entry.name: getattr(networks, entry.name) for entry in fields(networks)})
@@ -163,6 +165,17 @@ def _config(out: Path) -> BundleConfig | None:
 def _together(*groups: Iterable[str]) -> tuple[str, ...]:
     """Every name that is in one of the groups, once, in order."""
     return tuple(sorted(set().union(*groups)))
+
+
+def _check_bundles(start: Bundle, people: People, out: str) -> None:
+    """Raise SliceSetError where somebody was trained on in one of two bundles and held out of the other."""
+    known = start.config.people
+    both = sorted(set(known.train) & set(people.held_out) | set(known.held_out) & set(people.train))
+    if both:
+        raise SliceSetError(
+            f"{', '.join(both)} would be in training and held out: {start.source} and {out} differ in that; train into "
+            "another folder, or start from other weights."
+        )
 
 
 def _check_people(slice_set: SliceSet, people: People, out: str) -> None:

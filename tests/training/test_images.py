@@ -178,15 +178,19 @@ def test_fewer_steps_than_are_there_lose_nothing_and_are_recorded_as_they_are(
 
 @pytest.mark.parametrize("remapped", [(), (0,), (0, 1, 3), (0, 1, 2, 3)])
 def test_shares_of_a_batch_add_up_to_the_losses_of_the_whole(
-    slice_folder: Path, tmp_path: Path, remapped: tuple[int, ...]
+    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remapped: tuple[int, ...]
 ) -> None:
     """Of processes, or of pieces; images whose contrast was remapped count for no modality."""
     set_ = open_slice_set(slice_folder)
     here = Run(set_, tmp_path, QUICK, open_machine("cpu", "fp32"), 0, Reporter(quiet=True))
     table = image_table(set_)
+    contrast = painter.draw_contrast
+
+    def drawn(count: int, *others: Any) -> dict[str, torch.Tensor]:
+        return contrast(count, *others) | {"remapped": torch.tensor([place in remapped for place in range(count)])}
+
+    monkeypatch.setattr(painter, "draw_contrast", drawn)
     plan = painter._draw(here, table, 4, step_generator(0, "test", 0))
-    plan["remapped"] = torch.tensor([place in remapped for place in range(4)])
-    plan["natural_share"] = (~plan["remapped"]).float().mean().repeat(4)
     batch = painter._load(plan, table, painter.Augmenter.on(torch.device("cpu")), torch.device("cpu"))
     modules = {"style_encoder": nn.Identity(), "generator": nn.Identity()}
     classifier = ModalityClassifier(QUICK.classifier, len(table.modalities), len(table.datasets)).eval()

@@ -170,9 +170,9 @@ def test_a_person_is_never_on_both_sides(trained: Path, slice_folder: Path, tmp_
     shutil.copytree(trained, tmp_path / "bundle")
     path = tmp_path / "bundle" / "config.json"
     config = json.loads(path.read_text())
-    name = config["people"]["train" if direction == "held out before" else "held_out"][0]
-    other = {"held out before": "held_out", "trained on before": "train"}[direction]
-    config["people"][other].append(name)
+    roles = ("train", "held_out") if direction == "held out before" else ("held_out", "train")
+    name = config["people"][roles[0]].pop(0)
+    config["people"][roles[1]].append(name)
     path.write_text(json.dumps(config))
     with pytest.raises(SliceSetError, match=name):
         run(slice_folder, tmp_path / "bundle", resume=True)

@@ -96,6 +96,16 @@ def test_nobody_whom_the_weights_saw_may_be_held_out_now(
         run(kind, slice_folder, tmp_path / "second", start_from=str(older))
 
 
+def test_nobody_is_trained_on_in_one_bundle_and_held_out_in_the_other(
+    first: Path, slice_folder: Path, tmp_path: Path
+) -> None:
+    """Found before hours of training, though the slice set has nobody of that name."""
+    older = _with_people(first, tmp_path / "older", train=["rings/somebody"])
+    out = _with_people(first, tmp_path / "out", train=[], held_out=["rings/somebody"])
+    with pytest.raises(SliceSetError, match="rings/somebody would be in training and held out"):
+        run("images", slice_folder, out, start_from=str(older))
+
+
 @pytest.mark.parametrize("kind", ["labels", "images"])
 def test_sizes_and_schedule_are_those_of_the_weights(
     kind: str, first: Path, slice_folder: Path, tmp_path: Path
