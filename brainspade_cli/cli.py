@@ -23,7 +23,7 @@ from brainspade_cli.cli_options import HELP
 from brainspade_cli.cli_sample import export_nnunet, sample
 from brainspade_cli.cli_train import prepare, train_images, train_labels
 from brainspade_cli.cli_weights import weights_app
-from brainspade_cli.errors import BrainspadeError, PeerError
+from brainspade_cli.errors import BrainspadeError, PeerError, is_want_of_memory
 from brainspade_cli.peers import TRAININGS, is_peer, trains_with_others
 from brainspade_cli.stopping import TERMINATED, sigterm_interrupts
 
@@ -122,8 +122,7 @@ def main() -> None:
             say(_memory_ran_out(str(error)))
             _leave(1)
         except RuntimeError as error:
-            # What torch raises of a CPU's memory has no type of its own.
-            if "DefaultCPUAllocator" not in str(error):
+            if not is_want_of_memory(error):
                 raise
             say(_memory_ran_out(""))
             _leave(1)

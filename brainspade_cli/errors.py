@@ -47,6 +47,11 @@ class PeerError(TrainingError):
     """Another process of a training ended, and this one cannot go on alone; the other one says why (exit code 1)."""
 
 
+def is_want_of_memory(error: Exception) -> bool:
+    """Whether torch found no memory on a CPU, for which it has no type of its own."""
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
 class CheckFailed(BrainspadeError):  # noqa: N818 (it reports a result, not an error)
     """A check or an audit ran to its end and found problems (exit code 3)."""
 

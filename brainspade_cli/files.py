@@ -15,7 +15,15 @@ from typing import Any
 from brainspade_cli.errors import BrainspadeError, InputError
 
 # What the disk says of a place where nothing can ever be written, rather than of the disk itself.
-_NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM)
+_NO_PLACE = (
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EACCES,
+    errno.EPERM,
+)
 
 
 @contextmanager
@@ -67,14 +75,11 @@ def disk_errors(place: Path, again: str = "run the same command again") -> Itera
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_PLACE:
-            raise InputError(
-                f"{error.filename or place} could not be written ({error.strerror}); choose another place, or see who "
-                "may write there."
-            ) from error
-        raise BrainspadeError(
+        is_misplaced = error.errno in _NO_PLACE
+        refusal = InputError if is_misplaced else BrainspadeError
+        raise refusal(
             f"{error.filename or place} could not be written ({error.strerror or error}); what is finished is kept: "
-            f"mend this and {again}."
+            f"mend this and {again}{', or choose another place' if is_misplaced else ''}."
         ) from error
 
 

@@ -80,9 +80,9 @@ def test_what_the_disk_refuses_is_told_with_the_remedy(tmp_path: Path) -> None:
         full_disk()
 
 
-@pytest.mark.parametrize("place", ["a-file/inside", "x" * 300, "loop/inside"])
+@pytest.mark.parametrize("place", ["a-file", "a-file/inside", "x" * 300, "loop/inside"])
 def test_a_place_that_cannot_be_written_to_was_the_wrong_one_to_name(tmp_path: Path, place: str) -> None:
     (tmp_path / "a-file").touch()
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(InputError, match=r"could not be written \(.*choose another place"), disk_errors(tmp_path):
-        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)

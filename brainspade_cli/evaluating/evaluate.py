@@ -65,6 +65,8 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
     _check(request)
     out = request.out or RawLayout(request.dataset, "").provenance / EVALUATION_FILE
     made_set = open_raw(request.dataset, made_only=True)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name the file that the report is to be.")
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     made_source = made_set.source(request.most)

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn, optim
 
-from brainspade_cli.errors import InputError, TrainingError
+from brainspade_cli.errors import InputError, TrainingError, is_want_of_memory
 from brainspade_cli.files import flush, sha256, write_json
 from brainspade_cli.reading import read_json
 from brainspade_cli.tensors import save_tensors
@@ -150,6 +150,8 @@ def restore(folder: Path, state: TrainingState, settings: Mapping[str, Any]) -> 
     try:
         state.load(load_file(path / "tensors.safetensors"))
     except (RuntimeError, KeyError, ValueError) as error:
+        if is_want_of_memory(error):
+            raise
         raise InputError(
             f"{path} does not fit the networks of this version ({str(error).splitlines()[0]}); go on with the version "
             "that made it, or train into another folder."

@@ -11,7 +11,7 @@ import torch
 from brainspade_cli.anatomy import BACKGROUND, OEDEMA, WM
 from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.errors import BrainspadeError, InputError
-from brainspade_cli.sampling import label_blocks
+from brainspade_cli.sampling import generate, label_blocks
 from brainspade_cli.sampling.generate import Painter, Pair, generate_pairs
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.sampling.plan import BLOCK, PairPlan
@@ -325,6 +325,14 @@ def test_an_accelerator_makes_the_same_pairs_up_to_rounding(bundle: Bundle, monk
         assert (pair.draw.maps == small[index].draw.maps).all()
         assert np.allclose(pair.images, small[index].images, atol=1e-3)
     assert all(same(pair, whole[index]) for index, pair in part.items())
+
+
+@pytest.mark.parametrize(("kind", "lanes"), [("mps", 1), ("cuda", 3)])
+def test_only_a_gpu_of_cuda_gets_orders_from_several_threads(
+    monkeypatch: pytest.MonkeyPatch, kind: str, lanes: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3 * generate.LANE_BYTES, 80 * 2**30))
+    assert generate._lane_count(Compute(torch.device(kind), "fp32"), None) == lanes
 
 
 def test_devices_that_are_not_there_are_said() -> None:
