@@ -16,7 +16,7 @@ from brainspade_cli.reading import is_hidden, read_bytes, read_json
 from brainspade_cli.slices import SPLITS
 
 # How BIDS calls the space of the scan itself.
-OWN_SPACES = ("orig", "individual", "t1w")
+OWN_SPACES = ("orig", "individual", "scanner", "t1w")
 MAPS = ("tissues", "regions", "tumour", "pv")
 MAX_TABLE_BYTES = 64 * 2**20
 # File systems take 255 bytes.

@@ -4,7 +4,9 @@
 
 For every held-out scan, its own labels are painted in the style of other slices of the same scan. Compared are the mean
 z-scores of each tissue, painted against real: their correlation over tissues, and their mean absolute difference. For
-scale, the same labels painted in the style of another held-out person's scan of another contrast.
+scale, the same labels painted in the style of another held-out person's scan of another contrast. The last two columns
+are of pixels of the brain, painted in the scan's own style against real: mean absolute difference, in SDs of the brain,
+and correlation.
 """
 
 import argparse
@@ -13,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from brainspade_cli.anatomy import CHANNELS
+from brainspade_cli.anatomy import BACKGROUND, CHANNELS
 from brainspade_cli.errors import InputError
-from brainspade_cli.slices import ScanRecord, SliceSet, open_slice_set
+from brainspade_cli.slices import BACKGROUND_VALUE, ScanRecord, SliceSet, open_slice_set
 from brainspade_cli.weights import open_bundle
 
 SLICES_A_SCAN = 8
@@ -39,6 +41,12 @@ def tissue_means(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     )
 
 
+def pixel_fit(painted: np.ndarray, real: np.ndarray, maps: np.ndarray) -> tuple[float, float]:
+    """Mean absolute difference and correlation of two images (N, X, Y) where the label and the real one show brain."""
+    brain = (maps.argmax(axis=1) != BACKGROUND) & (real > BACKGROUND_VALUE + 0.1)
+    return float(np.abs(painted - real)[brain].mean()), float(np.corrcoef(painted[brain], real[brain])[0, 1])
+
+
 @torch.inference_mode()
 def main(folder: Path, weights: str) -> None:
     """Print a table, a row per held-out scan."""
@@ -49,7 +57,7 @@ def main(folder: Path, weights: str) -> None:
     if seen:
         raise InputError(f"{weights} were trained on {', '.join(sorted(seen))}; measure on others.")
     encoder, painter = bundle.network("style_encoder"), bundle.network("spade_generator")
-    codes, real, painted = {}, {}, {}
+    codes = {}
     for scan in held_out:
         for modality in scan.modalities:
             styles = np.array(slices.images(scan, modality)[middle_slices(scan, 0.04)], dtype=np.float32)
@@ -58,23 +66,25 @@ def main(folder: Path, weights: str) -> None:
         key: next(code for (name, kind), code in codes.items() if kind != key[1] and name != key[0]) for key in codes
     }
 
-    print("scan\tmodality\tcorrelation\tdifference\tdifference, other style")
+    print("scan\tmodality\tcorrelation\tdifference\tdifference, other style\tof pixels\tcorrelation of pixels")
     for scan in held_out:
         picks = middle_slices(scan)
         maps = np.array(slices.labels(scan)[picks])
         inputs = torch.from_numpy(maps.astype(np.float32) / 255)
         for modality in scan.modalities:
             key = scan.name, modality
-            real[key] = tissue_means(np.array(slices.images(scan, modality)[picks], dtype=np.float32), maps)
-            results = []
+            image = np.array(slices.images(scan, modality)[picks], dtype=np.float32)
+            real, results = tissue_means(image, maps), []
             for code in (codes[key], other[key]):
-                image = torch.cat([painter(part, code.expand(len(part), -1)) for part in inputs.split(2)])[:, 0].numpy()
-                painted[key] = tissue_means(image, maps)
-                there = np.isfinite(real[key]) & np.isfinite(painted[key])
-                correlation = np.corrcoef(real[key][there], painted[key][there])[0, 1]
-                results.append((correlation, np.abs(real[key][there] - painted[key][there]).mean()))
-            (correlation, own), (_, others) = results
-            print(f"{scan.name}\t{modality}\t{correlation:.3f}\t{own:.3f}\t{others:.3f}")
+                parts = [painter(part, code.expand(len(part), -1)) for part in inputs.split(2)]
+                painted = torch.cat(parts)[:, 0].numpy()
+                means = tissue_means(painted, maps)
+                there = np.isfinite(real) & np.isfinite(means)
+                correlation = np.corrcoef(real[there], means[there])[0, 1]
+                results.append((correlation, np.abs(real - means)[there].mean(), *pixel_fit(painted, image, maps)))
+            (correlation, own, *pixels), (_, others, *_) = results
+            row = (correlation, own, others, *pixels)
+            print("\t".join([scan.name, modality, *(f"{value:.3f}" for value in row)]))
 
 
 if __name__ == "__main__":
