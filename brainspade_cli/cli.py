@@ -6,7 +6,6 @@ Nothing heavy is imported: `--help` answers at once, and each command imports wh
 from __future__ import annotations
 
 import atexit
-import errno
 import logging
 import os
 import signal
@@ -23,7 +22,7 @@ from brainspade_cli.cli_options import HELP
 from brainspade_cli.cli_sample import export_nnunet, sample
 from brainspade_cli.cli_train import prepare, train_images, train_labels
 from brainspade_cli.cli_weights import weights_app
-from brainspade_cli.errors import BrainspadeError, PeerError, is_want_of_memory
+from brainspade_cli.errors import BrainspadeError, PeerError, want_of_memory
 from brainspade_cli.peers import TRAININGS, is_peer, trains_with_others
 from brainspade_cli.stopping import TERMINATED, sigterm_interrupts
 
@@ -118,18 +117,12 @@ def main() -> None:
             if not (is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
                 say(f"error: {error}\n")
             _leave(error.exit_code)
-        except MemoryError as error:
-            say(_memory_ran_out(str(error)))
-            _leave(1)
-        except RuntimeError as error:
-            if not is_want_of_memory(error):
-                raise
-            say(_memory_ran_out(""))
-            _leave(1)
-        except OSError as error:
-            if error.errno == errno.ENOMEM:
-                say(_memory_ran_out(str(error.filename or "")))
+        except (MemoryError, OSError, RuntimeError) as error:
+            if (taken := want_of_memory(error)) is not None:
+                say(_memory_ran_out(taken))
                 _leave(1)
+            if not isinstance(error, OSError):
+                raise
             say(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
             sys.exit(1)
         finally:

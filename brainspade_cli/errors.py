@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class BrainspadeError(Exception):
     """Something that a run could not get past, said in one sentence: what, which file, what to do.
@@ -47,12 +49,17 @@ class PeerError(TrainingError):
     """Another process of a training ended, and this one cannot go on alone; the other one says why (exit code 1)."""
 
 
-def is_want_of_memory(error: Exception) -> bool:
-    """Whether torch found no memory on a CPU, for which it has no type of its own."""
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-
-
 class CheckFailed(BrainspadeError):  # noqa: N818 (it reports a result, not an error)
     """A check or an audit ran to its end and found problems (exit code 3)."""
 
     exit_code = 3
+
+
+def want_of_memory(error: Exception) -> str | None:
+    """What took the memory that was not there, "" where nothing is known of it; None for every other error."""
+    if isinstance(error, MemoryError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return str(error.filename or "")
+    # torch has no type of its own for it on a CPU.
+    return "" if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error) else None

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn, optim
 
-from brainspade_cli.errors import InputError, TrainingError, is_want_of_memory
+from brainspade_cli.errors import InputError, TrainingError, want_of_memory
 from brainspade_cli.files import flush, sha256, write_json
 from brainspade_cli.reading import read_json
 from brainspade_cli.tensors import save_tensors
@@ -150,7 +150,7 @@ def restore(folder: Path, state: TrainingState, settings: Mapping[str, Any]) -> 
     try:
         state.load(load_file(path / "tensors.safetensors"))
     except (RuntimeError, KeyError, ValueError) as error:
-        if is_want_of_memory(error):
+        if want_of_memory(error) is not None:
             raise
         raise InputError(
             f"{path} does not fit the networks of this version ({str(error).splitlines()[0]}); go on with the version "
