@@ -6,7 +6,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,6 +47,15 @@ class ScanFiles:
     tumour: Path | None = None
     pv: Path | None = None
     aside: tuple[Path, ...] = ()
+
+    @staticmethod
+    def of(
+        subject: str, dataset: str, person: str, split: str, files: Mapping[str, Path], aside: tuple[Path, ...] = ()
+    ) -> ScanFiles:
+        """A scan of `files` by role (a modality or one of `MAPS`)."""
+        images = {role: path for role, path in files.items() if role in MODALITIES}
+        tissues, regions, tumour, pv = map(files.get, MAPS)
+        return ScanFiles(subject, dataset, person, split, images, tissues, regions, tumour, pv, aside)
 
     @property
     def name(self) -> str:
@@ -133,20 +142,9 @@ def _from_folder(source: Path) -> list[ScanFiles]:
     scans = []
     for (dataset, subject), found in sorted(groups.items()):
         files = _of_one_space(found)
-        scans.append(
-            ScanFiles(
-                subject=subject,
-                dataset=dataset,
-                person=(f"{dataset}/" if several else "") + re.sub(r"-ses-.*$", "", subject),
-                split="train",
-                images={kind: path for kind, path in files.items() if kind in MODALITIES},
-                tissues=files.get("tissues"),
-                regions=files.get("regions"),
-                tumour=files.get("tumour"),
-                pv=files.get("pv"),
-                aside=tuple(path for _, path in found if path not in files.values()),
-            )
-        )
+        person = (f"{dataset}/" if several else "") + re.sub(r"-ses-.*$", "", subject)
+        aside = tuple(path for _, path in found if path not in files.values())
+        scans.append(ScanFiles.of(subject, dataset, person, "train", files, aside))
     return scans
 
 
@@ -238,17 +236,7 @@ def _from_table(source: Path) -> list[ScanFiles]:
         if split not in SPLITS:
             raise InputError(f"{source}, line {number}: split '{split[:40]}' is neither of {', '.join(SPLITS)}.")
         paths = {key: source.parent / cells[key] for key in (*MODALITIES, *MAPS) if cells.get(key)}
-        scans.append(
-            ScanFiles(
-                subject=cells["subject"],
-                dataset=cells.get("dataset") or source.stem,
-                person=cells.get("person") or cells["subject"],
-                split=split,
-                images={key: path for key, path in paths.items() if key in MODALITIES},
-                tissues=paths.get("tissues"),
-                regions=paths.get("regions"),
-                tumour=paths.get("tumour"),
-                pv=paths.get("pv"),
-            )
-        )
+        subject = cells["subject"]
+        dataset, person = cells.get("dataset") or source.stem, cells.get("person") or subject
+        scans.append(ScanFiles.of(subject, dataset, person, split, paths))
     return scans
