@@ -70,11 +70,7 @@ def create_or_update_bundle(
         data: dict[str, Any] = {"format": FORMAT, "labels": list(NAMES), **old}
         for key, value in config_updates.items():
             plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-            merged = key in _TABLES and isinstance(plain, Mapping)
-            data[key] = {**data.get(key, {}), **plain} if merged else plain
-            if key == "people" and before is not None:
-                # Within the lock: of two trainings that end at once, neither loses the people of the other.
-                data[key] = {role: sorted({*names, *plain.get(role, ())}) for role, names in old[key].items()}
+            data[key] = _joined(key, data.get(key, {}), plain)
         if isinstance(data.get("preset"), str):
             sizes = preset(data["preset"])
             defaults = {entry.name: getattr(sizes, entry.name) for entry in fields(NetworkConfigs)}
@@ -121,6 +117,16 @@ def copy_bundle(bundle: Bundle, folder: Path) -> None:
     for file in (*bundle.config.sha256, CONFIG_FILE):
         with replacing(folder / file) as temporary:
             shutil.copyfile(bundle.folder / file, temporary)
+
+
+def _joined(key: str, old: Any, new: Any) -> Any:
+    """What an entry of config.json is after an update, as JSON data; `old` is empty where there was none."""
+    if key in _TABLES and isinstance(new, Mapping):
+        return {**old, **new}
+    if key == "people" and old:
+        # Here, where the folder is held: of two trainings that end at once, neither loses the people of the other.
+        return {role: sorted({*names, *new.get(role, ())}) for role, names in old.items()}
+    return new
 
 
 def _unchanged(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:

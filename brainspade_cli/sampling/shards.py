@@ -59,12 +59,14 @@ def shard_from_environment(environment: Mapping[str, str]) -> Shard:
         values = [environment.get(name, "") if name else "1" for name in (number, first, last)]
         if all(value.isdigit() for value in values):
             own, low, high = (int(value) for value in values)
-            step = environment.get("SLURM_ARRAY_TASK_STEP", "") if number.startswith("SLURM") else ""
+            step, tasks = (
+                environment.get(name, "") if number.startswith("SLURM") else ""
+                for name in ("SLURM_ARRAY_TASK_STEP", "SLURM_ARRAY_TASK_COUNT")
+            )
             stride = int(step) if step.isdigit() and int(step) > 0 else 1
             # LSF and Grid Engine set their variables to 0 or "undefined" outside arrays.
             if low <= own <= high:
                 task = Shard((own - low) // stride, (high - low) // stride + 1)
-                tasks = environment.get("SLURM_ARRAY_TASK_COUNT", "") if number.startswith("SLURM") else ""
                 if tasks.isdigit() and int(tasks) != task.count:
                     raise InputError(
                         f"The {tasks} tasks of this array job are numbered {low} to {high} with gaps, which tells no "
