@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import cast
 
-from torch import nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from brainspade_cli.devices import Compute
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.networks.layout import channels_last
-from brainspade_cli.networks.spade_generator import SpadeGenerator
+from brainspade_cli.networks.spade_generator import SpadeGenerator, SpadeNorm
 from brainspade_cli.weights import Bundle
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def open_denoiser(bundle: Bundle, population: str, compute: Compute) -> LabelDenoiser:
@@ -35,18 +32,20 @@ def open_autoencoder(bundle: Bundle, compute: Compute) -> LabelAutoencoder:
 
 def open_generator(bundle: Bundle, compute: Compute) -> SpadeGenerator:
     """The image generator, channels last; in bf16 all but its last layer, whose steps would show in the image."""
-    generator = cast(SpadeGenerator, bundle.network("spade_generator", compute.device))
+    generator = _settled(cast(SpadeGenerator, bundle.network("spade_generator", compute.device)))
     generator.to(compute.dtype).out.float()
-    return channels_last(_settled(generator))
+    return channels_last(generator)
 
 
-def _settled(network: Network) -> Network:
-    """Put the weights themselves in the place of what they are worked out from, such as spectral norms at every pass.
+def _settled(generator: SpadeGenerator) -> SpadeGenerator:
+    """Work out once what training works out at every pass: spectral norms, and the one in 1 + gamma.
 
-    The same values, to the bit, at a tenth to a fifth of the painter's time.
+    Before the precision is lowered, so that it is exact. It saves a tenth to a fifth of the painter's time.
     """
-    for module in network.modules():
+    for module in generator.modules():
+        if isinstance(module, SpadeNorm):
+            module.settle()
         if is_parametrized(module):
             for name in list(module.parametrizations):  # type: ignore[arg-type]
                 remove_parametrizations(module, name)
-    return network
+    return generator

@@ -28,8 +28,9 @@ from brainspade_cli.sampling.randomness import Stream, generator, torch_generato
 from brainspade_cli.sampling.solvers import resolved, solver_of
 from brainspade_cli.weights import Bundle
 
-# Failed labels are drawn again in batches of this many: few fail, and a whole block for one would be seven for nothing.
-REDRAWN_TOGETHER = 2
+# How many failed labels are drawn again at once. Mostly one of a block fails: by ones each costs a quarter more than by
+# twos, and nothing is drawn that nobody needs.
+REDRAWN_TOGETHER = 1
 # An accelerator takes as long for two labels as for this many: what it does in a step is less than telling it to.
 WIDE_REDRAWN_TOGETHER = 16
 

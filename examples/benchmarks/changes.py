@@ -47,7 +47,7 @@ def changes(device: torch.device) -> tuple[Change, ...]:
         Change("bf16: float32", lambda request: replace(request, precision="fp32")),
         Change("fast attention: the plain one", patches=((label_blocks, "open_denoiser", _plain_denoiser),)),
         Change("channels last: the usual layout", patches=((inference, "channels_last", lambda network: network),)),
-        Change("settled spectral norms: worked out at every pass", patches=((inference, "_settled", lambda net: net),)),
+        Change("settled weights: worked out at every pass", patches=((inference, "_settled", lambda net: net),)),
         Change(
             "sixteen writers and a queue: one pair at a time",
             patches=((case_writer, "THREADS", 1), (case_writer, "QUEUE", 1)),
@@ -56,7 +56,7 @@ def changes(device: torch.device) -> tuple[Change, ...]:
     if device.type == "cpu":
         rows += [
             Change("a lane a thread: one block on all threads", patches=(_one_lane(),)),
-            Change("failed labels again by twos: a block each", patches=((label_blocks, "REDRAWN_TOGETHER", BLOCK),)),
+            Change("failed labels again by ones: a block each", patches=((label_blocks, "REDRAWN_TOGETHER", BLOCK),)),
         ]
     else:
         rows.append(

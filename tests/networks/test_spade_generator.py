@@ -39,6 +39,14 @@ def test_image_has_the_resolution_of_the_maps():
     assert build()(random_maps(2, 192, 256), random_style(2)).shape == (2, 1, 192, 256)
 
 
+def test_images_are_the_same_with_gradients_and_without():
+    """A CPU computes the last layer in another way where no gradient is wanted."""
+    network, maps, style = build(), random_maps(2), random_style(2)
+    with torch.no_grad():
+        painted = network(maps, style)
+    torch.testing.assert_close(painted, network(maps, style).detach(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("row", "column"), [(13, 21), (12, 20), (13, 20)])
 @torch.no_grad()
 def test_one_label_pixel_changes_the_image_there(row, column):
