@@ -22,7 +22,7 @@ from brainspade_cli.sampling.batch_size import BatchSize
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
 from brainspade_cli.sampling.label_checks import label_problems, lesion_pixels
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
-from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs
+from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs, drop_lesions_across
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, WIDE_BLOCK, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.sampling.solvers import resolved, solver_of
@@ -203,6 +203,7 @@ class GeneratedLabels:
                 # A label without a lesion holds no pixel of one, also where every attempt has drawn more than a few.
                 healthy, channels = to_maps(without_lesions(logits[place : place + 1]))
                 maps[place], label = healthy[0].cpu().numpy(), channels[0].cpu().numpy()
+            has_strays |= lesion and drop_lesions_across(maps[place], label)
             if drop_crumbs(maps[place], label) or has_strays:
                 # A lesion may have lain in the pieces that were just taken away.
                 problems = tuple(dict.fromkeys((*problems, *label_problems(label, lesion))))

@@ -7,11 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from brainspade_cli.anatomy import BACKGROUND, CHANNELS, CSF, GM, LESIONS, TUMOUR, WM
+from brainspade_cli.anatomy import BACKGROUND, CHANNELS, CSF, GM, LESIONS, OEDEMA, TUMOUR, WM
 from brainspade_cli.geometry import SLICE_SHAPE
-from brainspade_cli.sampling.label_checks import crumbs, holes
+from brainspade_cli.sampling.label_checks import ACROSS_PIXELS, across, crumbs, holes
 from brainspade_cli.sampling.label_maps import to_maps
-from brainspade_cli.sampling.label_mending import OUTLINE_PIXELS, close_gaps, drop_crumbs
+from brainspade_cli.sampling.label_mending import (
+    HALO_PIXELS,
+    OUTLINE_PIXELS,
+    close_gaps,
+    drop_crumbs,
+    drop_lesions_across,
+)
 from tests.sampling.parts import ellipse_label
 
 
@@ -79,3 +85,31 @@ def test_crumbs_become_background(loose: bool) -> None:
     assert (label == ellipse_label()).all()
     assert (maps.argmax(axis=0) == label).all()
     assert not crumbs(label).any()
+
+
+@given(st.integers(8, 90), st.integers(40, 220), st.integers(1, 12), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_small_lesions_across_the_midline_become_the_tissue_around(x: int, y: int, radius: int, soft: bool) -> None:
+    """The main lesion lies at x = 116, right of the midline at 95.5."""
+    label = ellipse_label(tumour=True)
+    columns, rows = np.indices(label.shape)
+    healthy = ellipse_label()
+    second = (np.hypot(columns - x, rows - y) <= radius) & (healthy != BACKGROUND) & (label != OEDEMA) & (columns < 92)
+    label[second] = TUMOUR
+    maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
+    if soft:
+        rim = ndimage.binary_dilation(second, iterations=HALO_PIXELS) & ~np.isin(label, (*LESIONS, BACKGROUND))
+        maps[:, rim], maps[OEDEMA, rim] = maps[:, rim] // 255 * 200, 55
+    before, labelled, strays = maps.copy(), label.copy(), across(label)
+    found = drop_lesions_across(maps, label)
+    assert found == (0 < strays.sum() < ACROSS_PIXELS)
+    assert (maps.sum(axis=0, dtype=int) == 255).all()
+    assert (maps.argmax(axis=0) == label).all()
+    if not found:
+        assert (maps == before).all()
+        return
+    assert not across(label).any()
+    assert not maps[list(LESIONS)][:, :92].any()
+    assert ((label == BACKGROUND) == (labelled == BACKGROUND)).all()
+    far = ~ndimage.binary_dilation(strays, iterations=HALO_PIXELS)
+    assert (maps[:, far] == before[:, far]).all()
