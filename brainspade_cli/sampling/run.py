@@ -24,7 +24,7 @@ from brainspade_cli.sampling.label_blocks import require_kind
 from brainspade_cli.sampling.manifest import pairs_made
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.shards import Shard
-from brainspade_cli.sampling.solvers import resolved, solver_of
+from brainspade_cli.sampling.solvers import few_steps, resolved, solver_of
 from brainspade_cli.styles.arguments import channels_of, parse_styles
 from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import Bundle, open_bundle
@@ -155,6 +155,8 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     compute = open_compute(request.device, request.precision)
     bundle = open_bundle(request.weights, request.revision, request.offline)
     plan = request.plan if request.labels is not None else _checked_plan(request.plan, bundle)
+    if request.labels is None and (advice := few_steps(request.plan, plan)):
+        reporter.warn(advice)
     styles = load_styles(bundle, arguments, reporter)
     if request.strict and styles.outside:
         more = len(styles.outside) - REASONS_TOLD

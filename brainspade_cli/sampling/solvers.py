@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from brainspade_cli.bundle_config import Solver
-from brainspade_cli.diffusion import GENERAL, samplers, step_count
+from brainspade_cli.diffusion import GENERAL, sampler_named, samplers, step_count
 from brainspade_cli.errors import InputError
 from brainspade_cli.sampling.plan import AUTO, FITTED, PairPlan
 from brainspade_cli.weights import Bundle
@@ -42,6 +42,19 @@ def resolved(plan: PairPlan, bundle: Bundle) -> PairPlan:
             f"There is no sampler '{plan.sampler}'; choose one of {AUTO}, {FITTED}, {', '.join(samplers())}."
         )
     return replace(plan, steps=step_count(plan.sampler, plan.steps, bundle.config.networks.schedule.steps))
+
+
+def few_steps(asked: PairPlan, plan: PairPlan) -> str | None:
+    """What to say where a plan `asked`, resolved to `plan`, leaves a general sampler too few steps; None elsewhere."""
+    if asked.sampler != AUTO or plan.sampler != GENERAL or plan.steps is None:
+        return None
+    usual = sampler_named(GENERAL).default_steps
+    if plan.steps >= usual:
+        return None
+    return (
+        f"--steps {plan.steps} is few for the sampler {GENERAL}, which these settings take: its labels are cruder than "
+        f"people's. Take {usual} or more, or leave --steps and --guidance out."
+    )
 
 
 def solver_of(plan: PairPlan, bundle: Bundle) -> Solver | None:

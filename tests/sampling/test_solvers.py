@@ -7,7 +7,7 @@ import pytest
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.errors import InputError
 from brainspade_cli.sampling.plan import PairPlan
-from brainspade_cli.sampling.solvers import resolved, solver_of
+from brainspade_cli.sampling.solvers import few_steps, resolved, solver_of
 from brainspade_cli.weights import Bundle
 from tests.sampling.parts import tiny_bundle
 
@@ -44,6 +44,25 @@ def test_the_fitted_sampler_is_taken_where_nothing_speaks_against_it(
     assert settled == replace(plan, sampler=sampler, steps=steps)
     assert resolved(settled, with_solver) == settled
     assert solver_of(settled, with_solver) == (SOLVER if sampler == "fitted" else None)
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (PairPlan(tumour=True, steps=4), True),
+        (PairPlan(tumour=True, steps=3, guidance=2.0), True),
+        (PairPlan(tumour=True), False),
+        (PairPlan(tumour=True, guidance=2.0), False),
+        (PairPlan(tumour=True, steps=8), False),
+        (PairPlan(tumour=True, sampler="unipc", steps=2), False),
+    ],
+)
+def test_few_steps_of_a_general_sampler_that_nobody_named_are_told(
+    with_solver: Bundle, plan: PairPlan, told: bool
+) -> None:
+    advice = few_steps(plan, resolved(plan, with_solver))
+    assert (advice is not None) == told
+    assert advice is None or f"--steps {plan.steps} is few for the sampler unipc" in advice
 
 
 def test_weights_without_one_draw_as_before(plain: Bundle) -> None:
