@@ -24,6 +24,9 @@ MAX_INTENSITY = 1e12
 MAX_BRAIN_AREA = 22_000.0
 # A stripped scan has one background value over much of the field of view; air in a raw scan is noise.
 MIN_UNIFORM_BACKGROUND = 0.2
+# A brain of no more different values is a label map: scans of eight bits have twice as many and more.
+MOST_LABELS = 50
+VALUES_LOOKED_AT = 100_000
 # Scalp, skull and the fluid below it, taken off a head's outline where no skull stripper is installed.
 SKULL_MARGIN_MM = 14.0
 
@@ -119,10 +122,13 @@ def centre_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def require_contrast(volume: Volume, brain: NDArray[np.bool_]) -> None:
-    """Raise ScanError where a brain has one value throughout, as a mask does."""
+    """Raise ScanError where a brain has one value throughout, as a mask does, or as few as a label map."""
     inside = volume.data[brain]
     if not inside.size or inside.min() == inside.max():
         raise ScanError(f"{volume.path} has one value all over the brain, as a mask has; give a scan.")
+    values = len(np.unique(inside[:: max(1, inside.size // VALUES_LOOKED_AT)]))
+    if values <= MOST_LABELS:
+        raise ScanError(f"{volume.path} has {values} different values in the brain, as a label map has; give a scan.")
 
 
 def sample_onto(

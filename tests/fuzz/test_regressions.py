@@ -132,6 +132,11 @@ def test_a_mask_is_no_style(tmp_path: Path) -> None:
     sentence(ScanError, lambda: load_style(mask), "one value all over the brain", mask.name)
 
 
+def test_a_label_map_is_no_style(tmp_path: Path) -> None:
+    labels = save(tmp_path / "flair.nii.gz", tissue_phantom((3.0, 3.0, 6.0)).astype(np.int16), (3.0, 3.0, 6.0))
+    sentence(ScanError, lambda: load_style(labels), "different values in the brain, as a label map has", labels.name)
+
+
 def test_a_scan_in_tiny_units_keeps_its_contrast(tmp_path: Path) -> None:
     t1 = t1_of(tissue_phantom((3.0, 3.0, 6.0)))
     plain = load_style(save(tmp_path / "a_T1w.nii", t1, (3.0, 3.0, 6.0)))
