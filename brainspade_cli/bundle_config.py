@@ -75,12 +75,14 @@ class LatentStatistics:
 class ConditionTable:
     """Joint histogram of the training slices: `counts[position bin][load bin]`.
 
-    Load bin 0 is exactly no lesion; bin j > 0 lies between `load_edges[j - 1]` and `load_edges[j]`.
+    Load bin 0 is exactly no lesion; bin j > 0 lies between `load_edges[j - 1]` and `load_edges[j]`. `lesions_across`:
+    share of the slices with a lesion that have one on each side (`lesion_sides.across`); 1 where nobody counted.
     """
 
     position_edges: tuple[float, ...]
     load_edges: tuple[float, ...]
     counts: tuple[tuple[float, ...], ...]
+    lesions_across: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -298,6 +300,7 @@ def _check_table(table: ConditionTable, key: str) -> None:
     counts = [count for row in table.counts for count in row]
     if min(counts) < 0 or max(counts) == 0 or max(counts) > MAX_COUNT:
         raise _MisfitError(f"{key}.counts must be from 0 to {MAX_COUNT:g}, and not all 0")
+    _check_within(table.lesions_across, 0, 1, f"{key}.lesions_across")
 
 
 def _check_solver(solver: Solver, steps: int, key: str) -> None:

@@ -403,6 +403,7 @@ def test_a_config_that_cannot_be_used_says_why(folder: Path, change: dict[str, A
         ("latent.mean", [1.0, -1e30, 1.0], r"latent\.mean\[1\] must lie between"),
         ("conditions.tumour.position_edges", [-1e308, 1e308], r"conditions\.tumour\.position_edges.*between 0 and 1"),
         ("conditions.tumour.load_edges", [0.0, 1.5], r"conditions\.tumour\.load_edges.*between 0 and 1"),
+        ("conditions.tumour.lesions_across", 1.5, r"conditions\.tumour\.lesions_across must lie between 0 and 1"),
         ("conditions.tumour.counts", [[1e308, 1e308]], r"conditions\.tumour\.counts must be"),
         ("solvers.tumour.timesteps", [], r"solvers\.tumour\.timesteps must fall"),
         ("solvers.tumour.timesteps", [1000], r"solvers\.tumour\.timesteps must lie between 0 and 999"),

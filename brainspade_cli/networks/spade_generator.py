@@ -69,6 +69,24 @@ class SpadeNorm(nn.Module):
         return torch.addcmul(self.beta(hidden), self.norm(features), gamma if self.settled else 1 + gamma)
 
 
+class OneChannelConv(nn.Module):
+    """Does what a 3 x 3 convolution to one channel does, in a third of its time on a CPU.
+
+    Each pixel gives what it adds to itself and its eight neighbours, and `fold` sums that up. For one channel torch
+    computes as many as its kernels are wide.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        assert conv.bias is not None
+        self.weight, self.bias = conv.weight, conv.bias
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Image (B, 1, h, w) of features (B, width, h, w)."""
+        added = self.weight[0].flip(1, 2).flatten(1).t() @ features.flatten(2)
+        return F.fold(added, features.shape[2:], 3, padding=1) + self.bias
+
+
 class SpadeBlock(nn.Module):
     """SPADE residual block: two modulated 3 x 3 convolutions and, where widths differ, a learned 1 x 1 shortcut.
 
@@ -117,7 +135,7 @@ class SpadeGenerator(nn.Module):
             SpadeBlock(wide, narrow, hidden, config.style_dim, config.norm)
             for wide, narrow, hidden in zip(incoming, config.widths, config.hidden, strict=False)
         )
-        self.out = nn.Conv2d(config.widths[-1], 1, 3, padding=1)
+        self.out: nn.Conv2d | OneChannelConv = nn.Conv2d(config.widths[-1], 1, 3, padding=1)
 
     def forward(self, maps: Tensor, style: Tensor) -> Tensor:
         """Image (B, 1, H, W) on the z-scored scale, for PV maps (B, 8, H, W) in 0..1 and style codes (B, style_dim).
@@ -129,8 +147,7 @@ class SpadeGenerator(nn.Module):
         if maps.shape[-2] % step or maps.shape[-1] % step:
             raise ValueError(f"height and width must be multiples of {step}, not {tuple(maps.shape[-2:])}")
         precision = self.base.conv.weight.dtype
-        # Channels last like the weights, or each convolution of maps would lay them out so anew.
-        pyramid, style = [maps.to(precision, memory_format=torch.channels_last)], style.to(precision)
+        pyramid, style = [maps.to(precision)], style.to(precision)
         for _ in range(self.halvings):
             pyramid.append(F.avg_pool2d(pyramid[-1], 2))
         features = self.base(pyramid[-1], style)
@@ -138,19 +155,5 @@ class SpadeGenerator(nn.Module):
             features = block(features, pyramid[level], style)
             if level > 0:
                 features = F.interpolate(features, scale_factor=2.0, mode="bilinear")
-        features = F.leaky_relu(features, 0.2).to(self.out.weight.dtype)
-        if features.device.type == "cpu" and not features.requires_grad:
-            return _to_one_channel(features, self.out)
-        image: Tensor = self.out(features)
+        image: Tensor = self.out(F.leaky_relu(features, 0.2).to(self.out.weight.dtype))
         return image
-
-
-def _to_one_channel(features: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Image (B, 1, h, w) that `conv`, 3 x 3 to one channel, makes of features (B, width, h, w).
-
-    In a third of its time on a CPU, where torch computes sixteen channels for the one that is wanted. Here each pixel
-    gives what it adds to itself and its eight neighbours, and `fold` sums that up.
-    """
-    assert conv.bias is not None
-    added = conv.weight[0].flip(1, 2).flatten(1).t() @ features.flatten(2)
-    return F.fold(added, features.shape[2:], 3, padding=1) + conv.bias

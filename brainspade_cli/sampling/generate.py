@@ -15,6 +15,7 @@ from torch import Tensor
 from brainspade_cli.anatomy import BACKGROUND
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import WeightsError
+from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.sampling.batch_size import BatchSize
 from brainspade_cli.sampling.inference import open_generator
 from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource, StoppedError
@@ -158,7 +159,8 @@ class Painter:
         # Laid out alike wherever the maps come from: other strides would choose other kernels, and other last bits.
         stacked = np.ascontiguousarray(np.stack(maps))
         device = self.compute.device
-        fractions = torch.from_numpy(stacked).to(device).float() / 255
+        # Channels last like the painter's weights, or every convolution of maps would lay them out so anew.
+        fractions = channels_last(torch.from_numpy(stacked).to(device).float() / 255)
         codes = torch.stack([choice.code for choice in choices]).to(device)
         painted: Tensor = self.generator(fractions, codes)[:, 0]
         if not painted.sum().isfinite():

@@ -18,11 +18,12 @@ from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.fitted_sampler import sample_fitted
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE
+from brainspade_cli.lesion_sides import across
 from brainspade_cli.sampling.batch_size import BatchSize
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
-from brainspade_cli.sampling.label_checks import label_problems, lesion_pixels
+from brainspade_cli.sampling.label_checks import ACROSS_PIXELS, BOTH_SIDES, RARE, label_problems, lesion_pixels
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
-from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs, drop_lesions_across
+from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs, replace_lesions
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, WIDE_BLOCK, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.sampling.solvers import resolved, solver_of
@@ -88,6 +89,7 @@ class GeneratedLabels:
         self.denoiser = open_denoiser(bundle, plan.population, compute)
         self.autoencoder = open_autoencoder(bundle, compute)
         self.table = bundle.conditions(plan.population)
+        self.one_sided = self.table.lesions_across <= RARE
         statistics = bundle.latent()
         self.limit = statistics.limit
         if compute.device.type == "cuda" and self.solver is None:
@@ -198,13 +200,17 @@ class GeneratedLabels:
         for place, request in enumerate(requests):
             lesion, label = self.plan.wants_lesion(request.index), labels[place]
             problems = label_problems(label, lesion)
-            has_strays = not lesion and lesion_pixels(label) > 0
-            if has_strays:
+            mended = not lesion and lesion_pixels(label) > 0
+            if mended:
                 # A label without a lesion holds no pixel of one, also where every attempt has drawn more than a few.
                 healthy, channels = to_maps(without_lesions(logits[place : place + 1]))
                 maps[place], label = healthy[0].cpu().numpy(), channels[0].cpu().numpy()
-            has_strays |= lesion and drop_lesions_across(maps[place], label)
-            if drop_crumbs(maps[place], label) or has_strays:
+            if lesion and self.one_sided and (strays := across(label)).any():
+                if np.count_nonzero(strays) >= ACROSS_PIXELS:
+                    problems += (BOTH_SIDES,)
+                else:
+                    mended = replace_lesions(maps[place], label, strays)
+            if drop_crumbs(maps[place], label) or mended:
                 # A lesion may have lain in the pieces that were just taken away.
                 problems = tuple(dict.fromkeys((*problems, *label_problems(label, lesion))))
             close_gaps(maps[place], label)

@@ -61,6 +61,10 @@ class LabelTable:
             stack[place] = self.arrays[self.scans[row]][self.slices[row]]
         return _shares(stack, [self.records[self.scans[row]] for row in rows.tolist()], device)
 
+    def label(self, row: int) -> NDArray[np.uint8]:
+        """The label (192, 256) of a row: the channel with the largest share of each pixel."""
+        return self.arrays[self.scans[row]][self.slices[row]].argmax(axis=0).astype(np.uint8)
+
 
 def label_table(slice_set: SliceSet, population: str, tumour_fraction: float) -> LabelTable:
     """The labelled training slices of one population, with the paper's mix (2.2).

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor, nn
 
 from brainspade_cli.bundle_config import ConditionTable, LatentStatistics
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
+from brainspade_cli.lesion_sides import across
 from brainspade_cli.networks.configs import to_dict
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
@@ -161,4 +163,12 @@ def condition_table(table: LabelTable) -> ConditionTable:
         position_edges=tuple(np.linspace(0, 1, POSITION_BINS + 1).tolist()),
         load_edges=tuple(edges.tolist()),
         counts=tuple(tuple(row) for row in counts.tolist()),
+        lesions_across=_share_across(table, np.flatnonzero(with_lesion)),
     )
+
+
+def _share_across(table: LabelTable, rows: NDArray[np.intp]) -> float:
+    """Share of the table's `rows` that have lesions across the midline from the largest; 1 of none."""
+    if not len(rows):
+        return 1.0
+    return float(np.mean([across(table.label(row)).any() for row in rows.tolist()]))

@@ -16,7 +16,7 @@ from plain import plain_attention
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
-from brainspade_cli.sampling import case_writer, inference, label_blocks, lanes, sample
+from brainspade_cli.sampling import case_writer, generate, inference, label_blocks, lanes, sample
 from brainspade_cli.sampling.plan import BLOCK, WIDE_BLOCK
 from brainspade_cli.sampling.run import SampleRequest
 from brainspade_cli.weights import Bundle
@@ -46,7 +46,13 @@ def changes(device: torch.device) -> tuple[Change, ...]:
         Change("the fitted sampler: UniPC in 6 steps", _drawn_by("unipc", 6)),
         Change("bf16: float32", lambda request: replace(request, precision="fp32")),
         Change("fast attention: the plain one", patches=((label_blocks, "open_denoiser", _plain_denoiser),)),
-        Change("channels last: the usual layout", patches=((inference, "channels_last", lambda network: network),)),
+        Change(
+            "channels last: the usual layout",
+            patches=(
+                (inference, "channels_last", lambda network: network),
+                (generate, "channels_last", lambda maps: maps),
+            ),
+        ),
         Change("settled weights: worked out at every pass", patches=((inference, "_settled", lambda net: net),)),
         Change(
             "sixteen writers and a queue: one pair at a time",
@@ -56,6 +62,9 @@ def changes(device: torch.device) -> tuple[Change, ...]:
     if device.type == "cpu":
         rows += [
             Change("a lane a thread: one block on all threads", patches=(_one_lane(),)),
+            Change(
+                "a last layer of sums: torch's convolution", patches=((inference, "OneChannelConv", lambda conv: conv),)
+            ),
             Change("failed labels again by ones: a block each", patches=((label_blocks, "REDRAWN_TOGETHER", BLOCK),)),
         ]
     else:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainspade_cli.anatomy import CHANNELS
 from brainspade_cli.networks.configs import GeneratorConfig, StyleEncoderConfig
-from brainspade_cli.networks.spade_generator import ImageNorm, SpadeGenerator
+from brainspade_cli.networks.spade_generator import ImageNorm, OneChannelConv, SpadeGenerator
 from brainspade_cli.networks.style_encoder import StyleEncoder
 from brainspade_cli.presets import preset
 
@@ -39,12 +39,14 @@ def test_image_has_the_resolution_of_the_maps():
     assert build()(random_maps(2, 192, 256), random_style(2)).shape == (2, 1, 192, 256)
 
 
-def test_images_are_the_same_with_gradients_and_without():
-    """A CPU computes the last layer in another way where no gradient is wanted."""
-    network, maps, style = build(), random_maps(2), random_style(2)
-    with torch.no_grad():
-        painted = network(maps, style)
-    torch.testing.assert_close(painted, network(maps, style).detach(), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.no_grad()
+def test_a_convolution_to_one_channel_may_be_done_by_sums(batch):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        conv, features = nn.Conv2d(5, 1, 3, padding=1), torch.randn(batch, 5, 9, 14)
+    for laid_out in (features, features.to(memory_format=torch.channels_last)):
+        torch.testing.assert_close(OneChannelConv(conv)(laid_out), conv(features), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("row", "column"), [(13, 21), (12, 20), (13, 20)])

@@ -13,14 +13,16 @@ from brainspade_cli.anatomy import LESIONS
 from brainspade_cli.bundle_config import ConditionTable, Solver
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import InputError, WeightsError
+from brainspade_cli.lesion_sides import across
 from brainspade_cli.sampling import label_blocks
 from brainspade_cli.sampling.label_blocks import (
     REDRAWN_TOGETHER,
     WIDE_REDRAWN_TOGETHER,
     GeneratedLabels,
+    LabelDraw,
     draw_condition,
 )
-from brainspade_cli.sampling.label_checks import lesion_pixels
+from brainspade_cli.sampling.label_checks import ACROSS_PIXELS, BOTH_SIDES, RARE, lesion_pixels
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
 from brainspade_cli.weights import Bundle
 from tests.sampling.parts import CONDITIONS, Accelerator, ellipse_label, one_hot_maps, tiny_bundle
@@ -114,6 +116,45 @@ def test_stray_lesion_pixels_give_way_to_tissue(bundle: Bundle) -> None:
     draws = labels_with(bundle, Decoder(stray=True), PairPlan(steps=1)).draw(block(0))
     assert all(lesion_pixels(draw.label) == 0 and draw.problems == () for draw in draws)
     assert all(draw.maps[list(LESIONS)].max() == 0 and (draw.maps.sum(axis=0) == 255).all() for draw in draws)
+
+
+class TwoSided:
+    """Stands for the autoencoder: a tumour, and on the other side one of `pixels` pixels at the calls in `calls`."""
+
+    def __init__(self, pixels: int, calls: range) -> None:
+        self.pixels, self.calls, self.call = pixels, calls, 0
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        label = ellipse_label(tumour=True)
+        if self.call in self.calls:
+            label[50:60, 90 : 90 + self.pixels // 10] = LESIONS[0]
+        self.call += 1
+        return torch.from_numpy(one_hot_maps(label)[None].astype(np.float32)) / 16
+
+
+def two_sided(bundle: Bundle, share: float, decoder: TwoSided) -> list[LabelDraw]:
+    """Block 0 of weights whose people have lesions on both sides in this share of their slices."""
+    table = dataclasses.replace(CONDITIONS, lesions_across=share)
+    config = dataclasses.replace(bundle.config, conditions={"healthy": CONDITIONS, "tumour": table})
+    labels = GeneratedLabels(dataclasses.replace(bundle, config=config), PairPlan(tumour=True, steps=1), CPU)
+    labels.autoencoder = decoder  # type: ignore[assignment]
+    return labels.draw(block(0))
+
+
+def test_small_lesions_across_the_midline_give_way_where_people_rarely_have_them(bundle: Bundle) -> None:
+    draws = two_sided(bundle, RARE, TwoSided(ACROSS_PIXELS - 10, range(100)))
+    assert all(draw.attempts == 1 and draw.problems == () for draw in draws)
+    assert all((np.isin(draw.label, LESIONS) == np.isin(ellipse_label(tumour=True), LESIONS)).all() for draw in draws)
+    kept = two_sided(bundle, RARE + 0.01, TwoSided(ACROSS_PIXELS - 10, range(100)))
+    assert all(draw.attempts == 1 and across(draw.label).sum() == ACROSS_PIXELS - 10 for draw in kept)
+
+
+def test_large_lesions_across_the_midline_are_drawn_again(bundle: Bundle) -> None:
+    draws = two_sided(bundle, 0.0, TwoSided(ACROSS_PIXELS, range(2, 3)))
+    assert [draw.attempts for draw in draws] == [1, 1, 2, 1, 1, 1, 1, 1]
+    assert not any(across(draw.label).any() for draw in draws)
+    draws = two_sided(bundle, 0.0, TwoSided(ACROSS_PIXELS, range(100)))
+    assert all(draw.attempts == MAX_ATTEMPTS and draw.problems == (BOTH_SIDES,) for draw in draws)
 
 
 def test_a_lesion_that_was_not_asked_for_is_drawn_again_and_never_kept(bundle: Bundle) -> None:

@@ -9,14 +9,14 @@ from scipy import ndimage
 
 from brainspade_cli.anatomy import BACKGROUND, CHANNELS, CSF, GM, LESIONS, OEDEMA, TUMOUR, WM
 from brainspade_cli.geometry import SLICE_SHAPE
-from brainspade_cli.sampling.label_checks import ACROSS_PIXELS, across, crumbs, holes
+from brainspade_cli.sampling.label_checks import crumbs, holes
 from brainspade_cli.sampling.label_maps import to_maps
 from brainspade_cli.sampling.label_mending import (
     HALO_PIXELS,
     OUTLINE_PIXELS,
     close_gaps,
     drop_crumbs,
-    drop_lesions_across,
+    replace_lesions,
 )
 from tests.sampling.parts import ellipse_label
 
@@ -87,29 +87,42 @@ def test_crumbs_become_background(loose: bool) -> None:
     assert not crumbs(label).any()
 
 
-@given(st.integers(8, 90), st.integers(40, 220), st.integers(1, 12), st.booleans())
+@given(st.integers(0, 2**31), st.integers(8, 180), st.integers(8, 240), st.integers(1, 12))
 @settings(max_examples=40, deadline=None)
-def test_small_lesions_across_the_midline_become_the_tissue_around(x: int, y: int, radius: int, soft: bool) -> None:
-    """The main lesion lies at x = 116, right of the midline at 95.5."""
-    label = ellipse_label(tumour=True)
+def test_lesions_are_replaced_by_the_tissue_nearest_to_them(seed: int, x: int, y: int, radius: int) -> None:
+    maps, label = drawn(seed, 1.0)
+    for lesion in LESIONS:
+        maps[GM] += maps[lesion]
+        maps[lesion] = 0
+    label[:] = maps.argmax(axis=0)
     columns, rows = np.indices(label.shape)
-    healthy = ellipse_label()
-    second = (np.hypot(columns - x, rows - y) <= radius) & (healthy != BACKGROUND) & (label != OEDEMA) & (columns < 92)
-    label[second] = TUMOUR
-    maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
-    if soft:
-        rim = ndimage.binary_dilation(second, iterations=HALO_PIXELS) & ~np.isin(label, (*LESIONS, BACKGROUND))
-        maps[:, rim], maps[OEDEMA, rim] = maps[:, rim] // 255 * 200, 55
-    before, labelled, strays = maps.copy(), label.copy(), across(label)
-    found = drop_lesions_across(maps, label)
-    assert found == (0 < strays.sum() < ACROSS_PIXELS)
+    strays = (np.hypot(columns - x, rows - y) <= radius) & (label != BACKGROUND)
+    rim = ndimage.binary_dilation(strays, iterations=HALO_PIXELS) & ~strays & (label != BACKGROUND)
+    soft_x, soft_y = np.nonzero(rim)
+    share = maps[label[soft_x, soft_y], soft_x, soft_y] // 8
+    maps[label[soft_x, soft_y], soft_x, soft_y] -= share
+    maps[OEDEMA, soft_x, soft_y] += share
+    maps[:, strays], maps[TUMOUR, strays], label[strays] = 0, 255, TUMOUR
+    before, labelled = maps.copy(), label.copy()
+    assert replace_lesions(maps, label, strays)
     assert (maps.sum(axis=0, dtype=int) == 255).all()
     assert (maps.argmax(axis=0) == label).all()
-    if not found:
-        assert (maps == before).all()
-        return
-    assert not across(label).any()
-    assert not maps[list(LESIONS)][:, :92].any()
-    assert ((label == BACKGROUND) == (labelled == BACKGROUND)).all()
-    far = ~ndimage.binary_dilation(strays, iterations=HALO_PIXELS)
-    assert (maps[:, far] == before[:, far]).all()
+    assert not maps[list(LESIONS)].any()
+    # Around them labels stay, and further away the maps as well.
+    assert (label[~strays] == labelled[~strays]).all()
+    assert (maps[:, ~strays & ~rim] == before[:, ~strays & ~rim]).all()
+    assert not np.isin(label[strays], (BACKGROUND, *LESIONS)).any()
+    if strays.any():
+        place = np.argwhere(strays)[len(np.argwhere(strays)) // 2]
+        sources = np.argwhere((labelled != BACKGROUND) & (labelled < TUMOUR))
+        distances = np.hypot(*(sources - place).T)
+        near = sources[distances == distances.min()]
+        assert label[tuple(place)] in labelled[near[:, 0], near[:, 1]]
+
+
+def test_lesions_with_no_tissue_around_stay() -> None:
+    label = np.zeros(SLICE_SHAPE, np.uint8)
+    label[40:60, 100:120] = label[130:150, 100:120] = TUMOUR
+    maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
+    assert not replace_lesions(maps, label, label == TUMOUR)
+    assert (label == TUMOUR).sum() == 800

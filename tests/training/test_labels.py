@@ -14,14 +14,16 @@ import pytest
 import torch
 from torch import nn
 
+from brainspade_cli.anatomy import LESIONS
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError, TrainingError
 from brainspade_cli.files import write_json
+from brainspade_cli.lesion_sides import across
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import ScanRecord, open_slice_set
 from brainspade_cli.training import atlas, labels, map_batches
-from brainspade_cli.training.batches import label_table
+from brainspade_cli.training.batches import LabelTable, label_table
 from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.deform import warp_maps
 from brainspade_cli.training.denoiser import LOAD_BINS, POSITION_BINS, condition_table
@@ -309,11 +311,25 @@ def test_condition_table_counts_the_draws(slice_folder: Path) -> None:
     assert (counts[:, 1:].sum(axis=0) > 0).all()
 
 
+def test_condition_table_counts_lesions_on_both_sides(slice_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = label_table(open_slice_set(slice_folder), "tumour", 2 / 3)
+    ill = [row for row in range(len(table)) if table.conditions[row, 1] > 0]
+    assert all((table.label(row) == table.maps(torch.tensor([row]))[0].argmax(dim=0).numpy()).all() for row in ill)
+    assert condition_table(table).lesions_across == 0
+    mirrored = [table.label(row) for row in ill]
+    mirrored[0] = np.maximum(mirrored[0], np.isin(mirrored[0], LESIONS)[::-1] * np.uint8(LESIONS[0]))
+    assert across(mirrored[0]).any()
+    drawn = dict(zip(ill, mirrored, strict=True))
+    monkeypatch.setattr(LabelTable, "label", lambda self, row: drawn[row])
+    assert condition_table(table).lesions_across == pytest.approx(1 / len(ill))
+
+
 def test_condition_table_of_the_healthy_has_no_lesions(slice_folder: Path) -> None:
     histogram = condition_table(label_table(open_slice_set(slice_folder), "healthy", 2 / 3))
     counts = np.array(histogram.counts)
     assert counts[:, 1:].sum() == 0
     assert counts[:, 0].sum() == pytest.approx(18)
+    assert histogram.lesions_across == 1
 
 
 def test_records_of_the_fixture_agree_with_their_arrays(slice_folder: Path) -> None:
