@@ -52,8 +52,8 @@ def few_steps(asked: PairPlan, plan: PairPlan) -> str | None:
     if plan.steps >= usual:
         return None
     return (
-        f"--steps {plan.steps} is few for the sampler {GENERAL}, which these settings take: its labels are cruder than "
-        f"people's. Take {usual} or more, or leave --steps and --guidance out."
+        f"In {plan.steps} steps the sampler {GENERAL}, which these settings take, draws cruder labels than in {usual}; "
+        f"ask for --steps {usual} or more."
     )
 
 

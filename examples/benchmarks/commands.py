@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,10 @@ class Measured:
     memory: int
 
 
-def sample_command(style: Path, folder: Path, pairs: int, options: list[str]) -> Measured:
+def sample_command(styles: Sequence[str], folder: Path, pairs: int, options: list[str]) -> Measured:
     """Run `brainspade sample` and watch it; raises CalledProcessError where it fails."""
-    command = [sys.executable, "-m", "brainspade_cli.cli", "sample", "--style", str(style), "--n", str(pairs)]
-    command += ["--out", str(folder), "--quiet", *options]
+    command = [sys.executable, "-m", "brainspade_cli.cli", "sample", "--n", str(pairs), "--out", str(folder), "--quiet"]
+    command += [*(part for style in styles for part in ("--style", style)), *options]
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     labels, first, memory = folder / "labelsTr", 0.0, 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ class Meter:
         return module
 
 
-def busy_seconds(request: SampleRequest, device: torch.device) -> tuple[dict[str, float], float, float]:
-    """Run a request; seconds by part, all busy seconds (a CPU's) or wall seconds (else), and wall seconds.
+def busy_seconds(request: SampleRequest, device: torch.device) -> tuple[dict[str, float], float]:
+    """Run a request; seconds by part, and all busy seconds (a CPU's) or wall seconds (else).
 
     The networks are watched where the bundle hands them out, the writer and the look through labels where they run.
     """
@@ -107,7 +108,7 @@ def busy_seconds(request: SampleRequest, device: torch.device) -> tuple[dict[str
     wall, busy = time.perf_counter() - wall, time.process_time() - busy
     total = busy if device.type == "cpu" else wall
     parts = {part: meter.seconds[part] for part in (*PARTS.values(), "post-processing", "writing")}
-    return parts, total, wall
+    return parts, total
 
 
 @torch.inference_mode()
@@ -139,10 +140,12 @@ def parameters(bundle: Bundle, population: str) -> dict[str, int]:
     return {part: sum(tensor.numel() for tensor in bundle.network(name).parameters()) for part, name in names.items()}
 
 
-def peak_flops(compute: Compute, size: int = 2048, seconds: float = 2.0) -> float:
+def peak_flops(compute: Compute, seconds: float = 2.0) -> float:
     """FLOPs a second of a large matrix product in the run's precision, on all of the device: as near as one gets."""
+    cpu = compute.is_cpu
+    # An accelerator is through with the smaller one before it has got going.
+    size = 2048 if cpu else 8192
     matrix = torch.randn(size, size, device=compute.device).to(compute.dtype)
-    cpu = compute.device.type == "cpu"
     best, until = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < until:
         if not cpu:
@@ -155,6 +158,6 @@ def peak_flops(compute: Compute, size: int = 2048, seconds: float = 2.0) -> floa
     return best
 
 
-def request_for(style: Path, folder: Path, pairs: int, options: dict[str, Any]) -> SampleRequest:
+def request_for(styles: Sequence[str], folder: Path, pairs: int, options: dict[str, Any]) -> SampleRequest:
     """A sampling request into `folder`."""
-    return SampleRequest(styles=(str(style),), pairs=pairs, folder=folder, **options)
+    return SampleRequest(styles=tuple(styles), pairs=pairs, folder=folder, **options)

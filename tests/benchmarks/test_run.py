@@ -38,7 +38,7 @@ def test_every_short_part_prints_its_table(tmp_path: Path) -> None:
     # A part that was renamed would be timed no longer, and one that is watched takes some time.
     assert all(float(row[2]) > 0 for row in shares.values())
     taken_back = [row for row in rows if ": " in row[0]]
-    assert len(taken_back) == 10
+    assert len(taken_back) == 11
     assert all(float(row[1]) > 0 for row in taken_back)
     assert next(row for row in rows if row[0] == "2")[4].endswith(" MB")
 

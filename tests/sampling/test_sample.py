@@ -458,7 +458,9 @@ def test_a_dry_run_writes_nothing(
     summary = run_sampling(request_for(dry_run=True, shard=Shard(0, 2)), sampling.Reporter())
     assert (summary["missing"], summary["steps"], summary["channels"]) == (8, 1, ["t1", "flair"])
     assert summary["bytes"] > 0
-    assert "Would make 8 of 8 pairs" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "Would make 8 of 8 pairs" in told
+    assert "In 1 steps the sampler unipc" in told
     assert not request_for().folder.exists()
 
 

@@ -62,7 +62,7 @@ def test_few_steps_of_a_general_sampler_that_nobody_named_are_told(
 ) -> None:
     advice = few_steps(plan, resolved(plan, with_solver))
     assert (advice is not None) == told
-    assert advice is None or f"--steps {plan.steps} is few for the sampler unipc" in advice
+    assert advice is None or f"In {plan.steps} steps the sampler unipc" in advice
 
 
 def test_weights_without_one_draw_as_before(plain: Bundle) -> None:
