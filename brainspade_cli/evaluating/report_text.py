@@ -100,7 +100,7 @@ def _balance_lines(found: Mapping[str, Any]) -> Iterator[str]:
             f"  lesions asked for in {found['lesion_asked']:.1%} of the pairs, made in {found['lesion_made']:.1%}; "
             f"{found['lesion_as_asked']:.1%} of the pairs are as asked"
         )
-    yield f"  {found['redrawn']} labels were drawn again, {found['flagged']} failed their checks and were kept"
+    yield f"  {found['redrawn']} labels that failed their checks were thrown away, {found['flagged']} were kept"
     for channel, shares in found["styles"].items():
         if len(shares) == 1:
             yield f"  {channel}: all in one style"

@@ -132,9 +132,14 @@ def test_a_mask_is_no_style(tmp_path: Path) -> None:
     sentence(ScanError, lambda: load_style(mask), "one value all over the brain", mask.name)
 
 
-def test_a_label_map_is_no_style(tmp_path: Path) -> None:
-    labels = save(tmp_path / "flair.nii.gz", tissue_phantom((3.0, 3.0, 6.0)).astype(np.int16), (3.0, 3.0, 6.0))
-    sentence(ScanError, lambda: load_style(labels), "different values in the brain, as a label map has", labels.name)
+@pytest.mark.parametrize("regions", [1, 40])
+def test_a_label_map_is_no_style(tmp_path: Path, regions: int) -> None:
+    """Also one of many regions: each tissue falls into cubes of five voxels."""
+    tissues = tissue_phantom((3.0, 3.0, 6.0)).astype(np.int16)
+    cubes = sum(weight * (axis // 5) for weight, axis in zip((1, 3, 7), np.indices(tissues.shape), strict=True))
+    labels = np.where(tissues > 0, tissues + 4 * (cubes % regions), 0).astype(np.int16)
+    path = save(tmp_path / "flair.nii.gz", labels, (3.0, 3.0, 6.0))
+    sentence(ScanError, lambda: load_style(path), "as a label map has", path.name)
 
 
 def test_a_scan_in_tiny_units_keeps_its_contrast(tmp_path: Path) -> None:
