@@ -12,6 +12,8 @@ GRID_ORIGIN = (-95.5, -145.5, -72.0)
 BRAIN_CENTRE = (0.0, -18.0, 6.0)
 MIN_BRAIN_FRACTION = 0.10
 MIN_TUMOUR_PIXELS = 20
+# Pixels that touch at a corner hang together, where pieces of a slice (X, Y) are told apart.
+DIAGONALS_TOO = np.ones((3, 3), bool)
 
 
 def grid_affine() -> NDArray[np.float64]:

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainspade_cli.anatomy import OEDEMA, TUMOUR
-from brainspade_cli.geometry import GRID_ORIGIN
+from brainspade_cli.geometry import DIAGONALS_TOO, GRID_ORIGIN
 
 # A lesion whose middle lies within this many pixels of the midline lies on no side.
 MIDLINE_PIXELS = 8
-_DIAGONALS_TOO = np.ones((3, 3), bool)
 
 
 def across(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -21,7 +20,7 @@ def across(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
     # Most labels have none on one of the sides, which is seen at a tenth of the time.
     if not len(columns) or columns[0] >= -MIDLINE_PIXELS or columns[-1] <= MIDLINE_PIXELS:
         return np.zeros(label.shape, bool)
-    parts, count = ndimage.label(lesions, structure=_DIAGONALS_TOO)
+    parts, count = ndimage.label(lesions, structure=DIAGONALS_TOO)
     if count < 2:
         return np.zeros(label.shape, bool)
     x, y = np.nonzero(parts)

@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainspade_cli.anatomy import BACKGROUND, LESION_NAMES, NAMES, TUMOUR
-from brainspade_cli.geometry import MIN_TUMOUR_PIXELS
-
-_DIAGONALS_TOO = np.ones((3, 3), bool)
+from brainspade_cli.geometry import DIAGONALS_TOO, MIN_TUMOUR_PIXELS
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _pieces(mask: NDArray[np.bool_]) -> int:
     # The box around a class is far smaller than the frame, and labelling is most of the time that all this takes.
     across, along = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = mask[across[0] : across[-1] + 1, along[0] : along[-1] + 1]
-    return int(ndimage.label(box, structure=_DIAGONALS_TOO)[1])
+    return int(ndimage.label(box, structure=DIAGONALS_TOO)[1])
 
 
 def _centre(mask: NDArray[np.bool_]) -> tuple[float, float]:

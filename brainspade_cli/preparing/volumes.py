@@ -126,11 +126,12 @@ def require_contrast(volume: Volume, brain: NDArray[np.bool_]) -> None:
     inside = volume.data[brain]
     if not inside.size or inside.min() == inside.max():
         raise ScanError(f"{volume.path} has one value all over the brain, as a mask has; give a scan.")
-    both = brain[1:] & brain[:-1]
-    equal = volume.data[1:][both] == volume.data[:-1][both]
-    if equal.size and float(equal.mean()) > MOST_EQUAL:
+    neighbours = brain[1:] & brain[:-1]
+    equal = np.count_nonzero((volume.data[1:] == volume.data[:-1]) & neighbours)
+    share = equal / max(1, int(np.count_nonzero(neighbours)))
+    if share > MOST_EQUAL:
         raise ScanError(
-            f"{volume.path} has areas of one value ({equal.mean():.0%} of neighbours are equal), as a label map has; "
+            f"{volume.path} has areas of one value ({share:.0%} of neighbours are equal), as a label map has; "
             "give a scan."
         )
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainspade_cli.anatomy import BACKGROUND, CSF, LESIONS
-from brainspade_cli.geometry import MIN_TUMOUR_PIXELS
+from brainspade_cli.geometry import DIAGONALS_TOO, MIN_TUMOUR_PIXELS
 
 BRAIN_FRACTION = (0.10, 0.60)
 # Low slices show temporal lobes and cerebellum apart: of 1,000 real ones 16 % have two or three parts of this size.
@@ -28,7 +28,6 @@ MAX_CSF = 0.8
 RARE = 0.1
 ACROSS_PIXELS = 400
 BOTH_SIDES = "lesions lie on both sides"
-_DIAGONALS_TOO = np.ones((3, 3), bool)
 
 
 def lesion_pixels(label: NDArray[np.uint8]) -> int:
@@ -38,7 +37,7 @@ def lesion_pixels(label: NDArray[np.uint8]) -> int:
 
 def crumbs(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where brain lies in pieces of fewer than `PART_PIXELS` pixels, apart from the rest, in a label (X, Y)."""
-    parts, _ = ndimage.label(label != BACKGROUND, structure=_DIAGONALS_TOO)
+    parts, _ = ndimage.label(label != BACKGROUND, structure=DIAGONALS_TOO)
     small = np.bincount(parts.ravel()) < PART_PIXELS
     small[0] = False
     return small[parts] if small.any() else np.zeros(label.shape, bool)
@@ -67,7 +66,7 @@ def label_problems(label: NDArray[np.uint8], lesion: bool | None) -> tuple[str, 
     if not low <= area / label.size <= high:
         problems.append(f"the brain fills {area / label.size:.0%} of the slice")
     if area:
-        parts, _ = ndimage.label(brain, structure=_DIAGONALS_TOO)
+        parts, _ = ndimage.label(brain, structure=DIAGONALS_TOO)
         sizes = np.bincount(parts.ravel())[1:]
         loose = int(sizes[sizes < PART_PIXELS].sum())
         if loose > MAX_CRUMBS * area:

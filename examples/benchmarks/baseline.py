@@ -38,13 +38,14 @@ def seconds_a_pair(
     mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (statistics.mean, statistics.std))
     schedule, shape = NoiseSchedule(bundle.config.networks.schedule), bundle.config.networks.autoencoder.latent_shape
     rng = np.random.default_rng(0)
-    made, begun = 0 if device.type == "cpu" else -batch, time.perf_counter()
-    while made < pairs:
-        if made == 0:
+    unclocked = 0 if device.type == "cpu" else batch
+    made, begun = 0, time.perf_counter()
+    while made < unclocked + pairs:
+        if made == unclocked:
             begun = time.perf_counter()
         conditions = [draw_condition(table, tumour and k % 2 == 1, rng) for k in range(batch)]
         told = torch.tensor(conditions, dtype=torch.float32, device=device)
-        generators = [torch.Generator().manual_seed(batch + made + k) for k in range(batch)]
+        generators = [torch.Generator().manual_seed(made + k) for k in range(batch)]
         noise = torch.stack([torch.randn(shape, generator=one) for one in generators])
         latents = sample_latents(
             lambda x, t, told=told: denoiser(x, t, told),
@@ -57,7 +58,7 @@ def seconds_a_pair(
         )
         fractions = autoencoder.decode_maps(latents * std + mean)
         maps = np.stack([quantise(one) for one in fractions.cpu().numpy()])
-        chosen = [styles.draw(0, batch + made + k) for k in range(batch)]
+        chosen = [styles.draw(0, made + k) for k in range(batch)]
         for channel in range(len(styles.channels)):
             codes = torch.stack([choices[channel].code for choices in chosen]).to(device)
             images = painter(torch.from_numpy(maps).to(device).float() / 255, codes).cpu().numpy()
@@ -67,7 +68,7 @@ def seconds_a_pair(
         for k, one in enumerate(maps):
             nib.save(_slice(one.argmax(axis=0).astype(np.uint8)), folder / f"{made + k:06d}.nii.gz")
         made += batch
-    return (time.perf_counter() - begun) / made
+    return (time.perf_counter() - begun) / (made - unclocked)
 
 
 def _slice(plane: np.ndarray) -> nib.Nifti1Image:

@@ -37,7 +37,7 @@ from brainspade_cli.errors import BrainspadeError
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.sample import run_sampling
 from brainspade_cli.sampling.solvers import resolved
-from brainspade_cli.styles.arguments import parse_styles
+from brainspade_cli.styles.arguments import channels_of, parse_styles
 from brainspade_cli.styles.pool import load_styles
 from brainspade_cli.weights import Bundle, open_bundle
 
@@ -80,7 +80,7 @@ def shares(
     """Time by part, and the distance to the device's limit."""
     plan: PairPlan = options["plan"]
     steps = resolved(plan, bundle).steps
-    pairs, channels = args.pairs[0], len(parse_styles(args.style))
+    pairs, channels = args.pairs[0], len(channels_of(parse_styles(args.style)))
     with tempfile.TemporaryDirectory() as folder:
         request = request_for(args.style, Path(folder) / "Dataset501_shares", pairs, options)
         seconds, total = busy_seconds(request, compute.device)

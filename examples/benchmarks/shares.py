@@ -99,14 +99,14 @@ def busy_seconds(request: SampleRequest, device: torch.device) -> tuple[dict[str
         patches += ((generate, "_lane_count", lambda *_: 1, generate._lane_count),)
     for owner, name, replacement, _ in patches:
         setattr(owner, name, replacement)
-    wall, busy = time.perf_counter(), time.process_time()
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    begun = clock()
     try:
         sample.run_sampling(request, Reporter(quiet=True))
     finally:
         for owner, name, _, original in patches:
             setattr(owner, name, original)
-    wall, busy = time.perf_counter() - wall, time.process_time() - busy
-    total = busy if device.type == "cpu" else wall
+    total = clock() - begun
     parts = {part: meter.seconds[part] for part in (*PARTS.values(), "post-processing", "writing")}
     return parts, total
 
