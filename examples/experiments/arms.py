@@ -36,6 +36,7 @@ class Choices:
     `synthetic_labels`: "patients" or "healthy", the labels drawn for the target style of experiment 3.2.
     `people`: how many training people there are real labels of, drawn by the seed; None for all of them in 3.1 (and the
     T1s of 3.2), `FEW_PATIENTS` in 3.3.
+    `style_people`: how many of the people who give the style do, drawn by the seed; None for all of them.
     """
 
     healthy: str
@@ -47,6 +48,7 @@ class Choices:
     seed: int
     weights: str
     people: int | None = None
+    style_people: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ def experiment(name: str, slices: SliceSet, choices: Choices) -> Experiment:
 
 def _in_distribution(slices: SliceSet, choices: Choices) -> Experiment:
     train = _healthy(slices, choices)
-    arms = _tissue_arms(train, train, "t1", choices)
+    styles = _styles(train, choices)
+    same = _of_some(styles, train, "the same scans")
+    arms = _tissue_arms(train, styles, "t1", choices)
     return Experiment(
         name="3.1",
         title="Healthy tissue on T1, in distribution",
@@ -92,7 +96,7 @@ def _in_distribution(slices: SliceSet, choices: Choices) -> Experiment:
             "S": (arms["synthetic"],),
             "H": (arms["synthetic"], arms["real"]),
             "DR": (arms["simulated"],),
-            "S-80": (_drawn(SYNTHETIC_BY_DDIM, ("t1",), train, choices, tumour=False),),
+            "S-80": (_drawn(SYNTHETIC_BY_DDIM, ("t1",), styles, choices, tumour=False),),
             "RL-painted": (arms["painted"],),
             "SL-DR": (arms["simulated on synthetic"],),
         },
@@ -100,11 +104,11 @@ def _in_distribution(slices: SliceSet, choices: Choices) -> Experiment:
         reference="R",
         meaning={
             "R": f"real T1s of the {_people(train)} training people of {choices.healthy}",
-            "S": "synthetic pairs in the style of the same scans",
+            "S": f"synthetic pairs in the style of {same}",
             "H": "R and S together",
             "DR": "domain randomisation of the labels of R",
             "S-80": "as S, the labels drawn in 80 steps of DDIM",
-            "RL-painted": "the labels of R, painted in the style of the same scans",
+            "RL-painted": f"the labels of R, painted in the style of {same}",
             "SL-DR": "domain randomisation of the labels of S",
         },
     )
@@ -114,9 +118,11 @@ def _far_out_of_distribution(slices: SliceSet, choices: Choices) -> Experiment:
     source = _healthy(slices, choices)
     target = _scans(slices, "train", choices.patients, ("flair",))
     test = _scans(slices, "held-out", choices.patients, ("flair",))
-    styles = test if choices.styles == "target" else target
+    everyone = test if choices.styles == "target" else target
+    styles = _styles(everyone, choices)
+    flairs = _of_some(styles, everyone, f"unlabelled FLAIRs of {choices.styles} patients")
     patients = choices.synthetic_labels == "patients"
-    known = _tissue_arms(source, source, "t1", choices)
+    known = _tissue_arms(source, _styles(source, choices), "t1", choices)
     wanted = _tissue_arms(source, styles, "flair", choices, tumour=patients)
     return Experiment(
         name="3.2",
@@ -139,8 +145,7 @@ def _far_out_of_distribution(slices: SliceSet, choices: Choices) -> Experiment:
             "R(target)": f"real FLAIRs of the {_people(target)} training patients of {choices.patients}",
             "R(T1)": f"real T1s of the {_people(source)} training people of {choices.healthy}, as R of 3.1",
             "S(T1)": "synthetic pairs in the style of these T1s, as S of 3.1",
-            "S(FLAIR)": f"synthetic pairs ({'patients' if patients else 'healthy people'}) in the style of unlabelled"
-            f" FLAIRs of {choices.styles} patients",
+            "S(FLAIR)": f"synthetic pairs ({'patients' if patients else 'healthy people'}) in the style of {flairs}",
             "DR": "domain randomisation of the labels of R(T1)",
             "RL-painted": "the labels of R(T1), painted in the style of these FLAIRs",
             "SL-DR": "domain randomisation of the labels of S(FLAIR)",
@@ -153,7 +158,9 @@ def _tumours(slices: SliceSet, choices: Choices) -> Experiment:
     everyone = _scans(slices, "train", choices.patients, channels, "tumour")
     few = _draw_people(everyone, choices.people or FEW_PATIENTS, choices.seed)
     test = _scans(slices, "held-out", choices.patients, channels, "tumour")
-    styles, whose = (test, "unlabelled target") if choices.styles == "target" else (few, "the same")
+    givers, whose = (test, "unlabelled target scans") if choices.styles == "target" else (few, "the same scans")
+    styles = _styles(givers, choices)
+    whose = _of_some(styles, givers, whose)
     real = Recipe(REAL, channels, _marks(few))
     synthetic = _drawn(SYNTHETIC, channels, styles, choices, tumour=True)
     return Experiment(
@@ -177,13 +184,13 @@ def _tumours(slices: SliceSet, choices: Choices) -> Experiment:
         reference="R",
         meaning={
             "R": f"T1 and FLAIR of {', '.join(sorted(scan.person for scan in few))}",
-            "S": f"synthetic pairs of patients, half of them with a lesion, in the style of {whose} scans",
+            "S": f"synthetic pairs of patients, half of them with a lesion, in the style of {whose}",
             "H": "R and S together",
             "DR": "domain randomisation of the labels of R",
             "S-80": "as S, the labels drawn in 80 steps of DDIM",
             "DR-all": f"domain randomisation of the labels of all {_people(everyone)} training patients",
             "R-all": f"T1 and FLAIR of all {_people(everyone)} training patients",
-            "RL-painted": f"the labels of R, painted in the style of {whose} scans",
+            "RL-painted": f"the labels of R, painted in the style of {whose}",
             "SL-DR": "domain randomisation of the labels of S",
         },
     )
@@ -265,6 +272,17 @@ def _healthy(slices: SliceSet, choices: Choices) -> tuple[ScanRecord, ...]:
     """T1s of the healthy training people, or of some of them."""
     everyone = _scans(slices, "train", choices.healthy, ("t1",))
     return everyone if choices.people is None else _draw_people(everyone, choices.people, choices.seed)
+
+
+def _styles(scans: Sequence[ScanRecord], choices: Choices) -> tuple[ScanRecord, ...]:
+    """Those of the scans that give the style."""
+    return tuple(scans) if choices.style_people is None else _draw_people(scans, choices.style_people, choices.seed)
+
+
+def _of_some(styles: Sequence[ScanRecord], scans: Sequence[ScanRecord], words: str) -> str:
+    """`words`, which name `scans`, or who gives the style where these are not all of them."""
+    people = sorted({scan.person for scan in styles})
+    return words if len(people) == _people(scans) else f"{words}: those of {', '.join(people)}"
 
 
 def _draw_people(scans: Sequence[ScanRecord], count: int, seed: int) -> tuple[ScanRecord, ...]:

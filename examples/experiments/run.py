@@ -134,6 +134,7 @@ def _usual(plan: Plan) -> dict[str, Any]:
         "stride": plan.stride,
         "seed": 0,
         "people": None,
+        "style_people": None,
     }
 
 
@@ -197,6 +198,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_count,
         help="how many training people there are real labels of, drawn by --seed; default: all healthy ones in 3.1 and"
         f" 3.2, {FEW_PATIENTS} patients in 3.3",
+    )
+    parser.add_argument(
+        "--style-people",
+        type=_count,
+        help="how many of the people who give the style do, drawn by --seed: 1 is what someone with one scan has;"
+        " default: all",
     )
     parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -104,6 +104,19 @@ def test_as_few_healthy_people_as_chosen_are_real_and_give_the_style(slices):
     assert experiment("3.1", slices, replace(CHOICES, people=99)).arms == everyone.arms
 
 
+@pytest.mark.parametrize(("name", "arm"), [("3.1", "S"), ("3.2", "S(FLAIR)"), ("3.3", "S")])
+def test_as_few_people_as_chosen_give_the_style_and_nothing_else_changes(slices, name, arm):
+    everyone, one = (experiment(name, slices, replace(CHOICES, style_people=people)) for people in (None, 1))
+    (style,) = one.arms[arm][0].styles
+    assert style in everyone.arms[arm][0].styles
+    (person,) = {scan.person for scan in slices.scans if mark_of(scan) == style}
+    assert one.meaning[arm] == f"{everyone.meaning[arm]}: those of {person}"
+    for other, recipes in everyone.arms.items():
+        styled = any(recipe.styles for recipe in recipes)
+        assert (recipes == one.arms[other]) == (not styled)
+        assert [recipe.scans for recipe in recipes] == [recipe.scans for recipe in one.arms[other]]
+
+
 def test_datasets_that_are_not_there_are_named(slices):
     with pytest.raises(InputError, match=r"no labelled train scans of dataset nobody.*rings"):
         experiment("3.1", slices, Choices(**{**vars(CHOICES), "healthy": "nobody"}))
