@@ -11,9 +11,15 @@ EVALUATION_FILE = "evaluation.json"
 REPORT_FILE = "report.html"
 
 
-def remove_verdicts(layout: RawLayout) -> None:
-    """Delete the audit with its pictures, the evaluation and the report; what is absent, or of others, is let be."""
-    for name in (REPORT, TABLE, EVALUATION_FILE, REPORT_FILE):
+def remove_verdicts(layout: RawLayout) -> tuple[str, ...]:
+    """Delete the audit with its pictures, the evaluation and the report; what is absent, or of others, is let be.
+
+    Returns the names of the tables and reports that were there.
+    """
+    there = tuple(
+        name for name in (REPORT, TABLE, EVALUATION_FILE, REPORT_FILE) if (layout.provenance / name).is_file()
+    )
+    for name in there:
         (layout.provenance / name).unlink(missing_ok=True)
     pictures = layout.provenance / PICTURES
     for path in pictures.glob("*.png"):
@@ -21,3 +27,4 @@ def remove_verdicts(layout: RawLayout) -> None:
     # It is absent, or holds files that no audit wrote.
     with suppress(OSError):
         pictures.rmdir()
+    return there

@@ -48,7 +48,7 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
     differences = []
     for key in sorted(begun.keys() | settings.keys()):
         old, new = begun.get(key), settings.get(key)
-        if old != new:
+        if old != new and not _follows(key, begun, settings):
             plain = not isinstance(old, dict | list) and not isinstance(new, dict | list)
             name = key.replace("_", " ")
             differences.append(f"{name} {_said(old)}, now {_said(new)}" if plain else f"other {name}")
@@ -62,6 +62,17 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
             f"{layout.folder} is a run of {run['pairs']} pairs; ask for as many or more, or choose another folder "
             "with --out."
         )
+
+
+def _follows(key: str, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a difference follows from another that is told: the same weights draw patients by other networks."""
+    if all(begun.get(cause) == settings.get(cause) for cause in ("tumour", "labels")):
+        return False
+    old, new = begun.get("weights"), settings.get("weights")
+    if key not in ("weights", "solver") or not isinstance(old, dict) or not isinstance(new, dict):
+        return False
+    files = (old.keys() & new.keys()) - {"settings"}
+    return bool(files) and all(old[name] == new[name] for name in files)
 
 
 def _check_version(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

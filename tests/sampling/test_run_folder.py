@@ -76,6 +76,18 @@ def test_every_difference_is_named(layout: RawLayout) -> None:
         check_settings(layout, run, other, 10)
 
 
+def test_networks_that_draw_patients_in_place_of_healthy_people_are_not_other_weights(layout: RawLayout) -> None:
+    shared = {"painter": "1", "settings": "x"}
+    write_run(layout, {**SETTINGS, "weights": {**shared, "denoiser_tumour": "2"}, "solver": [1]}, 10, {})
+    run = read_run(layout)
+    assert run is not None
+    healthy = {**SETTINGS, "tumour": False, "weights": {**shared, "settings": "y", "denoiser_healthy": "3"}}
+    with pytest.raises(DatasetError, match=r"begun with tumour on, now off\. Repeat"):
+        check_settings(layout, run, healthy, 10)
+    with pytest.raises(DatasetError, match=r"other solver; tumour on, now off; other weights\. Repeat"):
+        check_settings(layout, run, {**healthy, "weights": {**healthy["weights"], "painter": "4"}}, 10)
+
+
 @pytest.mark.parametrize(
     ("begun", "made_with", "words"),
     [

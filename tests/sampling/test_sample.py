@@ -21,6 +21,7 @@ import pytest
 
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.bundle_update import copy_bundle, create_or_update_bundle
+from brainspade_cli.console import Reporter
 from brainspade_cli.errors import BrainspadeError, DatasetError, InputError
 from brainspade_cli.nnunet.check import check
 from brainspade_cli.nnunet.planes import read_plane
@@ -256,7 +257,9 @@ def test_a_pair_that_was_damaged_later_is_named_with_the_way_to_have_it_made_ane
     assert contents(folder) == contents(finished)
 
 
-def test_what_a_kill_leaves_is_mended(finished: Path, request_for: Callable[..., SampleRequest]) -> None:
+def test_what_a_kill_leaves_is_mended(
+    finished: Path, request_for: Callable[..., SampleRequest], capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = request_for().folder
     shutil.copytree(finished, folder)
     (folder / "labelsTr" / "brainspade_0000004.nii.gz").unlink()
@@ -268,8 +271,10 @@ def test_what_a_kill_leaves_is_mended(finished: Path, request_for: Callable[...,
     (folder / "brainspade" / "audit").mkdir()
     for name in verdicts:
         (folder / "brainspade" / name).touch()
-    summary = run_sampling(request_for(), quiet())
+    summary = run_sampling(request_for(), Reporter())
     assert summary["made"] == 2
+    told = "for the dataset changes: audit.json, audit-slices.tsv, evaluation.json, report.html."
+    assert told in " ".join(capsys.readouterr().err.split())
     assert not leftover.exists()
     assert contents(folder) == contents(finished)
     # What was found of fewer pairs goes; what somebody else put there stays.
