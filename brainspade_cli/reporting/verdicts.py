@@ -14,17 +14,17 @@ REPORT_FILE = "report.html"
 def remove_verdicts(layout: RawLayout) -> tuple[str, ...]:
     """Delete the audit with its pictures, the evaluation and the report; what is absent, or of others, is let be.
 
-    Returns the names of the tables and reports that were there.
+    Returns the names of what was deleted, `PICTURES` with a slash for all of an audit's pictures.
     """
-    there = tuple(
-        name for name in (REPORT, TABLE, EVALUATION_FILE, REPORT_FILE) if (layout.provenance / name).is_file()
-    )
-    for name in there:
+    removed = [name for name in (REPORT, TABLE, EVALUATION_FILE, REPORT_FILE) if (layout.provenance / name).is_file()]
+    for name in removed:
         (layout.provenance / name).unlink(missing_ok=True)
-    pictures = layout.provenance / PICTURES
-    for path in pictures.glob("*.png"):
+    folder = layout.provenance / PICTURES
+    if pictures := list(folder.glob("*.png")):
+        removed.append(f"{PICTURES}/")
+    for path in pictures:
         path.unlink(missing_ok=True)
     # It is absent, or holds files that no audit wrote.
     with suppress(OSError):
-        pictures.rmdir()
-    return there
+        folder.rmdir()
+    return tuple(removed)

@@ -65,9 +65,16 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
 
 
 def _follows(key: str, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Whether a difference follows from another that is told: the same weights draw patients by other networks."""
-    if all(begun.get(cause) == settings.get(cause) for cause in ("tumour", "labels")):
+    """Whether a difference follows from that of --tumour, or may: patients are drawn by other networks of the weights.
+
+    Networks that one of the two alone uses cannot be compared. Where these are of other weights, that is told once
+    --tumour is as it was.
+    """
+    if begun.get("tumour") == settings.get("tumour"):
         return False
+    if key.endswith("_fraction"):
+        # A fraction of no lesions is none, whatever was asked for.
+        return 0.0 in (begun.get(key), settings.get(key))
     old, new = begun.get("weights"), settings.get("weights")
     if key not in ("weights", "solver") or not isinstance(old, dict) or not isinstance(new, dict):
         return False

@@ -122,7 +122,8 @@ def _far_out_of_distribution(slices: SliceSet, choices: Choices) -> Experiment:
     styles = _styles(everyone, choices)
     flairs = _of_some(styles, everyone, f"unlabelled FLAIRs of {choices.styles} patients")
     patients = choices.synthetic_labels == "patients"
-    known = _tissue_arms(source, _styles(source, choices), "t1", choices)
+    painted = _styles(source, choices)
+    known = _tissue_arms(source, painted, "t1", choices)
     wanted = _tissue_arms(source, styles, "flair", choices, tumour=patients)
     return Experiment(
         name="3.2",
@@ -144,7 +145,7 @@ def _far_out_of_distribution(slices: SliceSet, choices: Choices) -> Experiment:
         meaning={
             "R(target)": f"real FLAIRs of the {_people(target)} training patients of {choices.patients}",
             "R(T1)": f"real T1s of the {_people(source)} training people of {choices.healthy}, as R of 3.1",
-            "S(T1)": "synthetic pairs in the style of these T1s, as S of 3.1",
+            "S(T1)": f"synthetic pairs in the style of {_of_some(painted, source, 'these T1s')}, as S of 3.1",
             "S(FLAIR)": f"synthetic pairs ({'patients' if patients else 'healthy people'}) in the style of {flairs}",
             "DR": "domain randomisation of the labels of R(T1)",
             "RL-painted": "the labels of R(T1), painted in the style of these FLAIRs",

@@ -202,8 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--style-people",
         type=_count,
-        help="how many of the people who give the style do, drawn by --seed: 1 is what someone with one scan has;"
-        " default: all",
+        help="how many of the people who give the style do, drawn by --seed; default: all",
     )
     parser.add_argument("--seed", type=int, help="default: 0")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -71,7 +71,16 @@ def test_results_of_other_choices_lie_apart(experiments, tmp_path):
     assert json.loads((few / "results.json").read_text())["settings"]["people"] == 1
 
 
-@pytest.mark.parametrize("option", ["--people", "--pairs", "--stride", "--steps", "--trainings"])
+def test_one_person_gives_the_style(experiments, tmp_path):
+    experiments("3.1", "--arms", "S", "--steps", "2", "--style-people", "1")
+    (folder,) = (tmp_path / "results").iterdir()
+    assert folder.name.endswith("-style-people-1")
+    assert json.loads((folder / "results.json").read_text())["settings"]["style_people"] == 1
+    (drawn,) = (tmp_path / "sets").glob("synthetic-t1-*/Dataset501_set")
+    assert len(json.loads((drawn / "brainspade" / "run.json").read_text())["settings"]["styles"]) == 1
+
+
+@pytest.mark.parametrize("option", ["--people", "--style-people", "--pairs", "--stride", "--steps", "--trainings"])
 def test_there_is_no_such_thing_as_none_of_them(experiments, capsys, option):
     with pytest.raises(SystemExit) as ended:
         experiments("3.1", option, "0")

@@ -267,13 +267,13 @@ def test_what_a_kill_leaves_is_mended(
     leftover.write_bytes(b"half")
     manifest = folder / "brainspade" / "manifest.jsonl"
     manifest.write_bytes(manifest.read_bytes()[:-20])
-    verdicts = ("audit.json", "audit-slices.tsv", "evaluation.json", "report.html", "audit/0001.png", "audit/notes.txt")
+    verdicts = ("audit.json", "audit-slices.tsv", "evaluation.json", "audit/0001.png", "audit/notes.txt")
     (folder / "brainspade" / "audit").mkdir()
     for name in verdicts:
         (folder / "brainspade" / name).touch()
     summary = run_sampling(request_for(), Reporter())
     assert summary["made"] == 2
-    told = "for the dataset changes: audit.json, audit-slices.tsv, evaluation.json, report.html."
+    told = "for the dataset changes: audit.json, audit-slices.tsv, evaluation.json, audit/."
     assert told in " ".join(capsys.readouterr().err.split())
     assert not leftover.exists()
     assert contents(folder) == contents(finished)
@@ -385,6 +385,14 @@ def test_other_weights_are_refused(finished: Path, request_for: Callable[..., Sa
     tiny_bundle(tmp_path / "others", seed=1)
     with pytest.raises(DatasetError, match="other weights"):
         run_sampling(replace(request_for(), folder=finished, weights=str(tmp_path / "others")), quiet())
+
+
+def test_healthy_people_in_a_folder_of_patients_are_no_other_weights(
+    finished: Path, request_for: Callable[..., SampleRequest]
+) -> None:
+    healthy = request_for(plan=PairPlan(seed=1, steps=1))
+    with pytest.raises(DatasetError, match=r"begun with tumour on, now off\. Repeat"):
+        run_sampling(replace(healthy, folder=finished), quiet())
 
 
 def test_a_folder_of_something_else_is_left_alone(request_for: Callable[..., SampleRequest]) -> None:
