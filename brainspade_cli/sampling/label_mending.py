@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -21,20 +23,38 @@ HALO_PIXELS = 4
 
 
 def replace_lesions(maps: NDArray[np.uint8], label: NDArray[np.uint8], strays: NDArray[np.bool_]) -> bool:
-    """Make of the lesions `strays` (X, Y) the healthy tissue nearest to each pixel; False where there is none.
+    """Make of the lesions `strays` (X, Y) the healthy tissue nearest to each pixel; False where there is none."""
+    return _replace(maps, label, strays, LESIONS, (label != BACKGROUND) & (label < TUMOUR))
 
-    Around them, tissue takes over what share of them its pixels have.
+
+def replace_structure(maps: NDArray[np.uint8], label: NDArray[np.uint8], strays: NDArray[np.bool_]) -> bool:
+    """Make of the pieces `strays` (X, Y) of one structure what is nearest to each pixel, be it tissue or lesion.
+
+    False where a brain holds nothing else.
     """
-    tissue = (label != BACKGROUND) & (label < TUMOUR)
-    if not tissue.any():
+    return _replace(maps, label, strays, (int(label[strays][0]),), (label != BACKGROUND) & ~strays)
+
+
+def _replace(
+    maps: NDArray[np.uint8],
+    label: NDArray[np.uint8],
+    strays: NDArray[np.bool_],
+    gone: Sequence[int],
+    sources: NDArray[np.bool_],
+) -> bool:
+    """Copy the nearest of the `sources` to each pixel of `strays`, which are of the channels `gone`.
+
+    Around them, what is there takes over what share of these channels its pixels have.
+    """
+    if not sources.any():
         return False
-    nearest = ndimage.distance_transform_edt(~tissue, return_distances=False, return_indices=True)
+    nearest = ndimage.distance_transform_edt(~sources, return_distances=False, return_indices=True)
     from_x, from_y = nearest[:, strays]
     maps[:, strays], label[strays] = maps[:, from_x, from_y], label[from_x, from_y]
-    x, y = np.nonzero(ndimage.binary_dilation(strays, iterations=HALO_PIXELS) & (label < TUMOUR))
-    for lesion in LESIONS:
-        maps[label[x, y], x, y] += maps[lesion, x, y]
-        maps[lesion, x, y] = 0
+    x, y = np.nonzero(ndimage.binary_dilation(strays, iterations=HALO_PIXELS) & ~np.isin(label, gone))
+    for channel in gone:
+        maps[label[x, y], x, y] += maps[channel, x, y]
+        maps[channel, x, y] = 0
     return True
 
 

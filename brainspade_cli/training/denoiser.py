@@ -17,6 +17,7 @@ from brainspade_cli.lesion_sides import across
 from brainspade_cli.networks.configs import to_dict
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
+from brainspade_cli.structure_places import count_places
 from brainspade_cli.training import losses
 from brainspade_cli.training.atlas import latent_atlas
 from brainspade_cli.training.batches import LabelTable
@@ -164,6 +165,7 @@ def condition_table(table: LabelTable) -> ConditionTable:
         load_edges=tuple(edges.tolist()),
         counts=tuple(tuple(row) for row in counts.tolist()),
         lesions_across=_share_across(table, np.flatnonzero(with_lesion)),
+        places=count_places(((height, table.label(row)) for row, height in enumerate(rows.tolist())), POSITION_BINS),
     )
 
 

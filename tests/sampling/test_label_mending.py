@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from brainspade_cli.anatomy import BACKGROUND, CHANNELS, CSF, GM, LESIONS, OEDEMA, TUMOUR, WM
+from brainspade_cli.anatomy import BACKGROUND, BRAINSTEM, CHANNELS, CSF, DEEP_GM, GM, LESIONS, OEDEMA, TUMOUR, WM
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.sampling.label_checks import crumbs, holes
 from brainspade_cli.sampling.label_maps import to_maps
@@ -17,6 +17,7 @@ from brainspade_cli.sampling.label_mending import (
     close_gaps,
     drop_crumbs,
     replace_lesions,
+    replace_structure,
 )
 from tests.sampling.parts import ellipse_label
 
@@ -118,6 +119,51 @@ def test_lesions_are_replaced_by_the_tissue_nearest_to_them(seed: int, x: int, y
         distances = np.hypot(*(sources - place).T)
         near = sources[distances == distances.min()]
         assert label[tuple(place)] in labelled[near[:, 0], near[:, 1]]
+
+
+@pytest.mark.parametrize(("beside", "becomes"), [(GM, GM), (OEDEMA, OEDEMA)])
+def test_a_structure_gives_way_to_what_lies_beside_it(beside: int, becomes: int) -> None:
+    label = np.full(SLICE_SHAPE, WM, np.uint8)
+    label[60:90, 100:130] = beside
+    label[70:76, 110:116] = DEEP_GM
+    label[20:40, 20:40] = DEEP_GM
+    label[150:160, 200:210] = BRAINSTEM
+    maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
+    maps[DEEP_GM, 76, 110:116], maps[beside, 76, 110:116] = 100, 155
+    strays = np.zeros(label.shape, bool)
+    strays[70:76, 110:116] = True
+    assert replace_structure(maps, label, strays)
+    assert (label[60:90, 100:130] == becomes).all()
+    assert (maps[becomes, 60:90, 100:130] == 255).all()
+    # What lies in its place stays, and so does the other structure.
+    assert (label == DEEP_GM).sum() == (maps[DEEP_GM] > 0).sum() == 400
+    assert (label == BRAINSTEM).sum() == 100
+    assert (maps.argmax(axis=0) == label).all()
+
+
+@given(st.integers(0, 2**31), st.integers(8, 180), st.integers(8, 240), st.integers(1, 12))
+@settings(max_examples=25, deadline=None)
+def test_maps_and_label_agree_after_a_structure_has_left(seed: int, x: int, y: int, radius: int) -> None:
+    maps, label = drawn(seed, 1.0)
+    columns, rows = np.indices(label.shape)
+    strays = (np.hypot(columns - x, rows - y) <= radius) & (label == DEEP_GM)
+    before, labelled = maps.copy(), label.copy()
+    if strays.any():
+        assert replace_structure(maps, label, strays)
+    assert (maps.sum(axis=0, dtype=int) == 255).all()
+    assert (maps.argmax(axis=0) == label).all()
+    assert (label[~strays] == labelled[~strays]).all()
+    assert not (label[strays] == BACKGROUND).any()
+    far = ~ndimage.binary_dilation(strays, iterations=HALO_PIXELS)
+    assert (maps[:, far] == before[:, far]).all()
+
+
+def test_a_brain_of_one_structure_stays() -> None:
+    label = np.zeros(SLICE_SHAPE, np.uint8)
+    label[40:60, 100:120] = BRAINSTEM
+    maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
+    assert not replace_structure(maps, label, label == BRAINSTEM)
+    assert (label == BRAINSTEM).sum() == 400
 
 
 def test_lesions_with_no_tissue_around_stay() -> None:
