@@ -78,8 +78,7 @@ class ConditionTable:
 
     Load bin 0 is exactly no lesion; bin j > 0 lies between `load_edges[j - 1]` and `load_edges[j]`. `lesions_across`:
     share of the slices with a lesion that have one on each side (`lesion_sides.across`); 1 where nobody counted.
-    `places`: where structures lie in slices of each position bin (`structure_places`); none where nobody counted.
-    `lesion_shortfall`: by how much lesions fall short of the load that is asked for, as the denoiser draws them.
+    `places`: where structures lie in slices of each position bin (`structure_places`); those without may lie anywhere.
     """
 
     position_edges: tuple[float, ...]
@@ -87,7 +86,6 @@ class ConditionTable:
     counts: tuple[tuple[float, ...], ...]
     lesions_across: float = 1.0
     places: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    lesion_shortfall: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -306,7 +304,6 @@ def _check_table(table: ConditionTable, key: str) -> None:
     if min(counts) < 0 or max(counts) == 0 or max(counts) > MAX_COUNT:
         raise _MisfitError(f"{key}.counts must be from 0 to {MAX_COUNT:g}, and not all 0")
     _check_within(table.lesions_across, 0, 1, f"{key}.lesions_across")
-    _check_within(table.lesion_shortfall, 0, 1, f"{key}.lesion_shortfall")
     for name, rows in table.places.items():
         if name not in {NAMES[structure] for structure in STRUCTURES}:
             raise _MisfitError(f"{key}.places.{name} is no structure of a fixed place")

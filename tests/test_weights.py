@@ -404,7 +404,6 @@ def test_a_config_that_cannot_be_used_says_why(folder: Path, change: dict[str, A
         ("conditions.tumour.position_edges", [-1e308, 1e308], r"conditions\.tumour\.position_edges.*between 0 and 1"),
         ("conditions.tumour.load_edges", [0.0, 1.5], r"conditions\.tumour\.load_edges.*between 0 and 1"),
         ("conditions.tumour.lesions_across", 1.5, r"conditions\.tumour\.lesions_across must lie between 0 and 1"),
-        ("conditions.tumour.lesion_shortfall", -0.1, r"conditions\.tumour\.lesion_shortfall must lie between 0 and 1"),
         ("conditions.tumour.places", {"wm": []}, r"conditions\.tumour\.places\.wm is no structure of a fixed place"),
         ("conditions.tumour.places", {"deep_gm": []}, r"conditions\.tumour\.places\.deep_gm must have 192 hexadecimal"),
         ("conditions.tumour.places", {"deep_gm": ["0" * 192, "g" * 192]}, r"\.deep_gm must have 192 hexadecimal"),

@@ -23,7 +23,7 @@ from brainspade_cli.sampling.batch_size import BatchSize
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser
 from brainspade_cli.sampling.label_checks import ACROSS_PIXELS, BOTH_SIDES, RARE, label_problems, lesion_pixels
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
-from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs, replace_lesions, replace_structure
+from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs, replace_lesions, replace_structures
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, WIDE_BLOCK, PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.sampling.solvers import resolved, solver_of
@@ -187,18 +187,9 @@ class GeneratedLabels:
             draws += self._label(logits, conditions[part], requests[part])
         return list(zip(draws, requests, strict=True))
 
-    def load_asked(self, index: int) -> float:
-        """The share of the brain that the lesion of a pair's first attempt is to have; 0 where none is asked for."""
-        return self._drawn_condition(_Request(index, 0))[2]
-
-    def _drawn_condition(self, request: _Request) -> tuple[float, float, float]:
+    def _condition(self, request: _Request) -> tuple[float, float, float]:
         rng = generator(self.plan.seed, Stream.LABEL_CONDITION, request.index, request.attempt)
         return draw_condition(self.table, self.plan.wants_lesion(request.index), rng)
-
-    def _condition(self, request: _Request) -> tuple[float, float, float]:
-        """What the denoiser is told: of lesions as much more as it is known to leave out."""
-        position, lesion, load = self._drawn_condition(request)
-        return position, lesion, min(load + lesion * self.table.lesion_shortfall, 1.0)
 
     def _label(
         self, logits: Tensor, conditions: Sequence[tuple[float, float, float]], requests: Sequence[_Request]
@@ -222,9 +213,8 @@ class GeneratedLabels:
                 else:
                     mended = replace_lesions(maps[place], label, strays)
             height = int(np.searchsorted(self.table.position_edges[1:-1], conditions[place][0], side="right"))
-            for structure, places in self.places.items():
-                if (strays := misplaced(label, structure, places[height])).any():
-                    mended |= replace_structure(maps[place], label, strays)
+            if (strays := misplaced(label, self.places, height)).any():
+                mended |= replace_structures(maps[place], label, strays)
             if drop_crumbs(maps[place], label) or mended:
                 # A lesion may have lain in the pieces that were just taken away.
                 problems = tuple(dict.fromkeys((*problems, *label_problems(label, lesion))))

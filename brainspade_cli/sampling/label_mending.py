@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from brainspade_cli.anatomy import BACKGROUND, CSF, LESIONS, TUMOUR
 from brainspade_cli.sampling.label_checks import crumbs, holes
+from brainspade_cli.structure_places import STRUCTURES
 
 # Partial volumes of brain and background are two pixels wide: further in, one pixel in a hundred of OASIS and BraTS has
 # a tenth of background or more. Maps that leave vessels out have more of these, and so have labels that are drawn; the
@@ -27,12 +28,12 @@ def replace_lesions(maps: NDArray[np.uint8], label: NDArray[np.uint8], strays: N
     return _replace(maps, label, strays, LESIONS, (label != BACKGROUND) & (label < TUMOUR))
 
 
-def replace_structure(maps: NDArray[np.uint8], label: NDArray[np.uint8], strays: NDArray[np.bool_]) -> bool:
-    """Make of the pieces `strays` (X, Y) of one structure what is nearest to each pixel, be it tissue or lesion.
+def replace_structures(maps: NDArray[np.uint8], label: NDArray[np.uint8], strays: NDArray[np.bool_]) -> bool:
+    """Make of the pieces `strays` (X, Y) of structures what is nearest to each pixel, be it tissue or lesion.
 
-    False where a brain holds nothing else.
+    False where a brain holds nothing but structures.
     """
-    return _replace(maps, label, strays, (int(label[strays][0]),), (label != BACKGROUND) & ~strays)
+    return _replace(maps, label, strays, STRUCTURES, (label != BACKGROUND) & ~np.isin(label, STRUCTURES))
 
 
 def _replace(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from brainspade_cli.bundle_config import LatentStatistics, Solver
+from brainspade_cli.bundle_config import ConditionTable, LatentStatistics, Solver
 from brainspade_cli.console import Reporter
-from brainspade_cli.devices import open_compute
 from brainspade_cli.errors import InputError
-from brainspade_cli.sampling.label_blocks import has_kind
+from brainspade_cli.structure_places import join_places
 from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.autoencoder import finished_autoencoder, train_autoencoder
-from brainspade_cli.training.batches import POPULATIONS, label_table, label_table_of_all
+from brainspade_cli.training.batches import POPULATIONS, LabelTable, label_table, label_table_of_all
 from brainspade_cli.training.checkpoints import check_settings
 from brainspade_cli.training.decoder import NAME as DECODER
 from brainspade_cli.training.decoder import train_decoder
@@ -20,12 +19,8 @@ from brainspade_cli.training.denoiser import condition_table, denoiser_settings,
 from brainspade_cli.training.latents import latent_statistics, open_latents
 from brainspade_cli.training.perceptual import PerceptualLoss, feature_extractor
 from brainspade_cli.training.run import Run, TrainingRequest, open_run
-from brainspade_cli.training.shortfall import lesion_shortfall
 from brainspade_cli.training.solver import denoiser_solver
 from brainspade_cli.weights import CONFIG_FILE, open_bundle, read_config
-
-# Labels that lesions are measured in, for one that a sampler is fitted to: these take few evaluations each.
-SHORTFALL_LABELS = 4
 
 
 def train_labels(request: TrainingRequest, population: str, reporter: Reporter) -> dict[str, Any]:
@@ -90,16 +85,23 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
         done = {stage_name(name): {"steps": run.steps_of(stage_name(name))}}
         trained |= done
         run.update_bundle(
-            {"conditions": {name: condition_table(tables[name])}, "stages": done},
+            {"conditions": {name: _conditions(run, name, tables[name])}, "stages": done},
             {f"denoiser_{name}": denoiser.state_dict()},
         )
         _fit_sampler(run, name)
-        _measure_shortfall(run, name)
     return {
         "out": str(run.out),
         "stages": {stage: entry["steps"] for stage, entry in trained.items()},
         "slices": len(everything),
     }
+
+
+def _conditions(run: Run, population: str, table: LabelTable) -> ConditionTable:
+    """The table's conditions; structures also lie where they did in people whom the run's start had learnt from."""
+    counted = condition_table(table)
+    if run.start is None:
+        return counted
+    return replace(counted, places=join_places(counted.places, run.start.conditions(population).places))
 
 
 def _fit_sampler(run: Run, population: str) -> None:
@@ -111,21 +113,6 @@ def _fit_sampler(run: Run, population: str) -> None:
         solvers |= {population: solver} if solver else {}
     # By all processes, for they wait for each other there.
     run.update_bundle({"solvers": solvers}, {})
-
-
-def _measure_shortfall(run: Run, population: str) -> None:
-    """Let the bundle know how much its denoiser leaves out of lesions, where it learnt any, with the sampler it has."""
-    table = read_config(run.out).conditions[population]
-    if run.machine.is_main and population == "tumour" and has_kind(table, True):
-        short = lesion_shortfall(
-            open_bundle(str(run.out)),
-            count=SHORTFALL_LABELS * run.preset.labels.solver_labels,
-            seed=run.seed,
-            compute=open_compute(run.machine.device.type),
-        )
-        run.reporter.say(f"{stage_name(population)}: lesions fall short by {short:.1%} of the brain; asked for on top.")
-        table = replace(table, lesion_shortfall=short)
-    run.update_bundle({"conditions": {population: table}}, {})
 
 
 def _kept_statistics(run: Run) -> LatentStatistics | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from brainspade_cli.sampling.label_blocks import (
 )
 from brainspade_cli.sampling.label_checks import ACROSS_PIXELS, BOTH_SIDES, RARE, lesion_pixels
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
-from brainspade_cli.structure_places import count_places
+from brainspade_cli.structure_places import FEWEST_PEOPLE, count_places
 from brainspade_cli.weights import Bundle
 from tests.sampling.parts import CONDITIONS, Accelerator, ellipse_label, one_hot_maps, tiny_bundle
 
@@ -134,6 +135,13 @@ class TwoSided:
         return torch.from_numpy(one_hot_maps(label)[None].astype(np.float32)) / 16
 
 
+def places_of(label: np.ndarray, seen: Iterable[int], bins: int) -> dict[str, tuple[str, ...]]:
+    """Places of structures of enough people, who have all heights, and structures at those in `seen`."""
+    plain = np.zeros_like(label)
+    people = range(FEWEST_PEOPLE)
+    return count_places([(k, who, label if k in list(seen) else plain) for k in range(bins) for who in people], bins)
+
+
 def with_table(bundle: Bundle, table: ConditionTable) -> Bundle:
     """The same weights with another table of what patients' labels hold."""
     config = dataclasses.replace(bundle.config, conditions={"healthy": CONDITIONS, "tumour": table})
@@ -175,7 +183,7 @@ def test_a_structure_far_from_its_place_gives_way_where_places_were_counted(bund
             return torch.from_numpy(one_hot_maps(strayed)[None].astype(np.float32)) / 16
 
     for seen, kept in ((range(2), label), (range(0), strayed)):
-        table = dataclasses.replace(CONDITIONS, places=count_places(((height, label) for height in seen), 2))
+        table = dataclasses.replace(CONDITIONS, places=places_of(label, seen, 2))
         draws = labels_with(with_table(bundle, table), Strayed(), PairPlan(tumour=True, steps=1)).draw(block(0))
         assert all((draw.label == kept).all() and draw.attempts == 1 for draw in draws)
         assert all((draw.maps.argmax(axis=0) == kept).all() for draw in draws)
@@ -190,31 +198,13 @@ def test_a_place_counts_at_its_height(bundle: Bundle) -> None:
             return torch.from_numpy(one_hot_maps(label)[None].astype(np.float32)) / 16
 
     table = ConditionTable((0.0, 0.25, 0.5, 0.75, 1.0), (0.01, 0.2), ((1.0, 1.0),) * 4, places={})
-    table = dataclasses.replace(table, places=count_places([(0, label)], 4))
+    table = dataclasses.replace(table, places=places_of(label, [0], 4))
     draws = labels_with(with_table(bundle, table), Stem(), PairPlan(tumour=True, steps=1)).draw(range(4 * BLOCK))
     heights = np.array([draw.position_mm for draw in draws], float)
     middle = GRID_ORIGIN[2] + (GRID_SHAPE[2] - 1) / 2
     kept = np.array([(draw.label == BRAINSTEM).any() for draw in draws])
     assert (kept == (heights < middle)).all()
     assert 0 < kept.sum() < len(kept)
-
-
-def test_as_much_more_of_a_lesion_is_asked_for_as_falls_short(bundle: Bundle) -> None:
-    told: list[torch.Tensor] = []
-    asked = []
-    for short in (0.0, 0.03, 1.0):
-        table = dataclasses.replace(CONDITIONS, lesion_shortfall=short)
-        labels = labels_with(with_table(bundle, table), Decoder(), PairPlan(tumour=True, tumour_fraction=0.5, steps=1))
-        labels.denoiser.register_forward_pre_hook(lambda _, inputs: told.append(inputs[2]))
-        labels.first_attempts(block(0))
-        asked.append([labels.load_asked(index) for index in block(0)])
-    plain, more, most = told
-    ill = plain[:, 1] == 1
-    assert ill.tolist() == [False, True] * (BLOCK // 2)
-    assert asked[0] == asked[1] == asked[2] == pytest.approx(plain[:, 2].tolist())
-    assert torch.allclose(more[:, 2], plain[:, 2] + 0.03 * ill)
-    assert torch.allclose(most[:, 2], ill.float())
-    assert torch.equal(more[:, :2], plain[:, :2])
 
 
 def test_a_lesion_that_was_not_asked_for_is_drawn_again_and_never_kept(bundle: Bundle) -> None:

@@ -17,8 +17,9 @@ from brainspade_cli.sampling.label_mending import (
     close_gaps,
     drop_crumbs,
     replace_lesions,
-    replace_structure,
+    replace_structures,
 )
+from brainspade_cli.structure_places import STRUCTURES
 from tests.sampling.parts import ellipse_label
 
 
@@ -121,48 +122,62 @@ def test_lesions_are_replaced_by_the_tissue_nearest_to_them(seed: int, x: int, y
         assert label[tuple(place)] in labelled[near[:, 0], near[:, 1]]
 
 
-@pytest.mark.parametrize(("beside", "becomes"), [(GM, GM), (OEDEMA, OEDEMA)])
-def test_a_structure_gives_way_to_what_lies_beside_it(beside: int, becomes: int) -> None:
+@pytest.mark.parametrize("beside", [GM, OEDEMA])
+def test_structures_give_way_to_what_lies_beside_them(beside: int) -> None:
     label = np.full(SLICE_SHAPE, WM, np.uint8)
     label[60:90, 100:130] = beside
     label[70:76, 110:116] = DEEP_GM
+    label[80:84, 120:124] = BRAINSTEM
     label[20:40, 20:40] = DEEP_GM
     label[150:160, 200:210] = BRAINSTEM
     maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
     maps[DEEP_GM, 76, 110:116], maps[beside, 76, 110:116] = 100, 155
-    strays = np.zeros(label.shape, bool)
-    strays[70:76, 110:116] = True
-    assert replace_structure(maps, label, strays)
-    assert (label[60:90, 100:130] == becomes).all()
-    assert (maps[becomes, 60:90, 100:130] == 255).all()
-    # What lies in its place stays, and so does the other structure.
+    strays = np.isin(label, STRUCTURES)
+    strays[:60], strays[90:] = False, False
+    assert replace_structures(maps, label, strays)
+    assert (label[60:90, 100:130] == beside).all()
+    assert (maps[beside, 60:90, 100:130] == 255).all()
+    # What lies in its place stays.
     assert (label == DEEP_GM).sum() == (maps[DEEP_GM] > 0).sum() == 400
     assert (label == BRAINSTEM).sum() == 100
     assert (maps.argmax(axis=0) == label).all()
 
 
+def test_a_structure_behind_background_becomes_neither_itself_nor_another() -> None:
+    label = np.full(SLICE_SHAPE, BACKGROUND, np.uint8)
+    label[60:90, 100:130] = DEEP_GM
+    label[92:100, 100:130] = DEEP_GM
+    label[100:110, 100:130] = BRAINSTEM
+    label[120:130, 100:130] = GM
+    maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
+    strays = np.zeros(label.shape, bool)
+    strays[92:100, 100:130] = True
+    assert replace_structures(maps, label, strays)
+    assert (label[strays] == GM).all()
+    assert (maps.argmax(axis=0) == label).all()
+
+
 @given(st.integers(0, 2**31), st.integers(8, 180), st.integers(8, 240), st.integers(1, 12))
 @settings(max_examples=25, deadline=None)
-def test_maps_and_label_agree_after_a_structure_has_left(seed: int, x: int, y: int, radius: int) -> None:
+def test_maps_and_label_agree_after_structures_have_left(seed: int, x: int, y: int, radius: int) -> None:
     maps, label = drawn(seed, 1.0)
     columns, rows = np.indices(label.shape)
-    strays = (np.hypot(columns - x, rows - y) <= radius) & (label == DEEP_GM)
+    strays = (np.hypot(columns - x, rows - y) <= radius) & np.isin(label, STRUCTURES)
     before, labelled = maps.copy(), label.copy()
-    if strays.any():
-        assert replace_structure(maps, label, strays)
+    assert replace_structures(maps, label, strays)
     assert (maps.sum(axis=0, dtype=int) == 255).all()
     assert (maps.argmax(axis=0) == label).all()
     assert (label[~strays] == labelled[~strays]).all()
-    assert not (label[strays] == BACKGROUND).any()
+    assert not np.isin(label[strays], (BACKGROUND, *STRUCTURES)).any()
     far = ~ndimage.binary_dilation(strays, iterations=HALO_PIXELS)
     assert (maps[:, far] == before[:, far]).all()
 
 
-def test_a_brain_of_one_structure_stays() -> None:
+def test_a_brain_of_structures_alone_stays() -> None:
     label = np.zeros(SLICE_SHAPE, np.uint8)
-    label[40:60, 100:120] = BRAINSTEM
+    label[40:60, 100:120], label[80:90, 100:120] = BRAINSTEM, DEEP_GM
     maps = 255 * (np.arange(CHANNELS)[:, None, None] == label).astype(np.uint8)
-    assert not replace_structure(maps, label, label == BRAINSTEM)
+    assert not replace_structures(maps, label, label == BRAINSTEM)
     assert (label == BRAINSTEM).sum() == 400
 
 

@@ -22,7 +22,6 @@ from brainspade_cli.files import write_json
 from brainspade_cli.lesion_sides import across
 from brainspade_cli.presets import Preset, preset
 from brainspade_cli.slices import ScanRecord, open_slice_set
-from brainspade_cli.structure_places import STRUCTURES, open_places
 from brainspade_cli.training import atlas, labels, map_batches
 from brainspade_cli.training.batches import LabelTable, label_table
 from brainspade_cli.training.checkpoints import newest_checkpoint
@@ -32,7 +31,6 @@ from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.perceptual import FeatureExtractor
 from brainspade_cli.training.run import TrainingRequest
 from brainspade_cli.weights import Bundle, open_bundle
-from tests.example_scripts import example_script
 
 QUICK = replace(
     preset("tiny"),
@@ -324,59 +322,6 @@ def test_condition_table_counts_lesions_on_both_sides(slice_folder: Path, monkey
     drawn = {row: table.label(row) for row in range(len(table))} | dict(zip(ill, mirrored, strict=True))
     monkeypatch.setattr(LabelTable, "label", lambda self, row: drawn[row])
     assert condition_table(table).lesions_across == pytest.approx(1 / len(ill))
-
-
-def test_condition_table_counts_where_structures_lie(slice_folder: Path) -> None:
-    table = label_table(open_slice_set(slice_folder), "tumour", 2 / 3)
-    places = open_places(condition_table(table).places)
-    assert set(places) == set(STRUCTURES)
-    heights = (POSITION_BINS * table.conditions[:, 0]).int().tolist()
-    for row, height in enumerate(heights):
-        label = table.label(row)
-        for structure, place in places.items():
-            assert place[height][label == structure].all()
-            assert not place[(height + POSITION_BINS // 2) % POSITION_BINS].all()
-
-
-def test_the_bundle_knows_what_its_denoiser_leaves_out_of_lesions(
-    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def short(bundle: Bundle, **how: object) -> float:
-        asked.append((bundle.config.solvers.keys(), how["count"], how["seed"]))
-        return 0.07
-
-    monkeypatch.setattr(labels, "lesion_shortfall", short)
-    monkeypatch.setattr(labels, "denoiser_solver", lambda *_, **how: Solver((9,), ((0.5, 0.5),)))
-    run(slice_folder, tmp_path, seed=5)
-    run(slice_folder, tmp_path, seed=5, resume=True)
-    count = labels.SHORTFALL_LABELS * QUICK.labels.solver_labels
-    # With the samplers that `sample` will use, and once more where the table was written anew.
-    assert asked == [({"healthy", "tumour"}, count, 5)] * 2
-    conditions = open_bundle(str(tmp_path)).config.conditions
-    assert {name: table.lesion_shortfall for name, table in conditions.items()} == {"healthy": 0.0, "tumour": 0.07}
-
-
-def test_the_script_counts_anew_and_wants_the_people_of_the_weights(
-    trained: Path, slice_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(trained, tmp_path / "bundle", ignore=shutil.ignore_patterns("training"))
-    config = open_bundle(str(trained)).config
-    stale = {name: replace(table, places={}, lesion_shortfall=0.5) for name, table in config.conditions.items()}
-    write_json(tmp_path / "bundle" / "config.json", replace(config, conditions=stale).to_json())
-    recount = example_script("train_starter/conditions.py").main
-    recount(slice_folder, tmp_path / "bundle", labels=4 * QUICK.labels.solver_labels, device="cpu")
-    assert "Lesions fall short by" in capsys.readouterr().out
-    after = open_bundle(str(tmp_path / "bundle")).config
-    assert replace(after, conditions=config.conditions) == config
-    assert after.conditions["healthy"] == config.conditions["healthy"]
-    assert after.conditions["tumour"].places == config.conditions["tumour"].places
-    assert after.conditions["tumour"].lesion_shortfall != 0.5
-    stranger = replace(config.people, train=(*config.people.train, "zoe"))
-    write_json(tmp_path / "bundle" / "config.json", replace(config, people=stranger).to_json())
-    with pytest.raises(InputError, match=r"lacks 1 people that .* zoe among them"):
-        recount(slice_folder, tmp_path / "bundle", labels=1, device="cpu")
 
 
 def test_condition_table_of_the_healthy_has_no_lesions(slice_folder: Path) -> None:
