@@ -33,7 +33,7 @@ from brainspade_cli.auditing.report import (
 from brainspade_cli.auditing.scores import Judge, SliceScore
 from brainspade_cli.auditing.weights_codes import weights_judges
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import DatasetError, InputError
+from brainspade_cli.errors import DatasetError, InputError, SliceSetError
 from brainspade_cli.evaluating.read_raw import RawSlices, open_raw
 from brainspade_cli.files import disk_errors, write_json
 from brainspade_cli.nnunet.raw import RawLayout
@@ -145,7 +145,10 @@ def _bench(request: AuditRequest, kinds: Sequence[str], reporter: Reporter) -> _
         return _Bench(bundle.config.name, judges, None, partial(notes.of_weights, bundle, judges, on_record))
     if request.weights is not None:
         raise InputError("--against names slices and --weights codes to compare with; leave one of them out.")
-    slices = open_slice_set(request.against)
+    try:
+        slices = open_slice_set(request.against)
+    except SliceSetError as error:
+        raise SliceSetError(f"{error} Without --against, codes that weights carry stand for slices.") from error
     real, trained = RealSlices(slices), trained_people(RawLayout(request.dataset, ""))
     people = people_judges(real, request.against, kinds, Descriptors(), reporter)
     told = partial(notes.of_people, people, trained, slices.people("train"))

@@ -54,8 +54,8 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
             differences.append(f"{name} {_said(old)}, now {_said(new)}" if plain else f"other {name}")
     if differences:
         raise DatasetError(
-            f"{layout.folder} was begun with {'; '.join(differences)}. Repeat the first command, which "
-            f"{layout.provenance.name}/{RUN_FILE} there has but for the folders, or choose another folder with --out."
+            f"{layout.folder} was begun with {'; '.join(differences)}. To go on, repeat the command that began it "
+            f"(without folders it stands in {layout.provenance / RUN_FILE}); else choose another folder with --out."
         )
     if run["pairs"] > pairs:
         raise DatasetError(

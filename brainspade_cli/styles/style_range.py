@@ -56,7 +56,8 @@ class StylePlace:
         if self.mistaken:
             return (
                 f"{name} is called {channel} and looks to the weights like {self.nearest}: {theirs}; its distance from"
-                f" the {channel} styles that they saw is {self.distance:.2f}."
+                f" the {channel} styles that they saw is {self.distance:.2f}. If it is no {self.nearest}, look at the"
+                " preview."
             )
         return (
             f"{name} lies outside the {channel} styles that the weights saw: distance {self.distance:.2f}, where 19 of"

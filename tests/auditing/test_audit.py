@@ -259,7 +259,7 @@ def test_slices_without_a_brain_repeat_nobody(report, tmp_path, folded_folder):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--against", "absent"], "absent is not a slice set"),
+        (["--against", "absent"], "Without --against, codes that weights carry stand for slices"),
         (["--against", "absent", "--weights", "other"], "leave one of them out"),
         (["--against", "absent", "--offline"], "--offline would do nothing here"),
         (["--against", "absent", "--revision", "v1"], "--revision would do nothing here"),

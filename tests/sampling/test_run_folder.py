@@ -82,7 +82,7 @@ def test_networks_that_draw_patients_in_place_of_healthy_people_are_not_other_we
     run = read_run(layout)
     assert run is not None
     healthy = {**SETTINGS, "tumour": False, "weights": {**shared, "settings": "y", "denoiser_healthy": "3"}}
-    with pytest.raises(DatasetError, match=r"begun with tumour on, now off\. Repeat"):
+    with pytest.raises(DatasetError, match=r"begun with tumour on, now off\. To go on, repeat"):
         check_settings(layout, run, healthy, 10)
     with pytest.raises(DatasetError, match=r"other solver; tumour on, now off; other weights\. Repeat"):
         check_settings(layout, run, {**healthy, "weights": {**healthy["weights"], "painter": "4"}}, 10)
@@ -112,7 +112,7 @@ def test_a_run_of_another_version_is_to_be_finished_with_that_version(
     with pytest.raises(DatasetError, match=words) as failure:
         check_settings(layout, run, {**SETTINGS, "pairs_version": 5, "seed": 1}, 10)
     # The first command would be refused again.
-    assert "Repeat the first command" not in str(failure.value)
+    assert "To go on, repeat" not in str(failure.value)
     assert "choose another folder with --out" in str(failure.value)
 
 
