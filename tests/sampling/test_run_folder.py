@@ -84,7 +84,7 @@ def test_networks_that_draw_patients_in_place_of_healthy_people_are_not_other_we
     healthy = {**SETTINGS, "tumour": False, "weights": {**shared, "settings": "y", "denoiser_healthy": "3"}}
     with pytest.raises(DatasetError, match=r"begun with tumour on, now off\. To go on, repeat"):
         check_settings(layout, run, healthy, 10)
-    with pytest.raises(DatasetError, match=r"other solver; tumour on, now off; other weights\. Repeat"):
+    with pytest.raises(DatasetError, match=r"other solver; tumour on, now off; other weights\. To go on, repeat"):
         check_settings(layout, run, {**healthy, "weights": {**healthy["weights"], "painter": "4"}}, 10)
 
 

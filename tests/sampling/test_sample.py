@@ -391,7 +391,7 @@ def test_healthy_people_in_a_folder_of_patients_are_no_other_weights(
     finished: Path, request_for: Callable[..., SampleRequest]
 ) -> None:
     healthy = request_for(plan=PairPlan(seed=1, steps=1))
-    with pytest.raises(DatasetError, match=r"begun with tumour on, now off\. Repeat"):
+    with pytest.raises(DatasetError, match=r"begun with tumour on, now off\. To go on, repeat"):
         run_sampling(replace(healthy, folder=finished), quiet())
 
 
