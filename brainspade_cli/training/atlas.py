@@ -7,11 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainspade_cli.networks.label_denoiser import ATLAS_HEIGHTS, ATLAS_SHAPE
+from brainspade_cli.structure_places import FEWEST_PEOPLE
 from brainspade_cli.training.latents import LatentStore
 
 ROWS_TOGETHER = 64
-# A height at which fewer people have slices stays empty, for their average would show them.
-FEWEST_PEOPLE = 5
 LEAST_WEIGHT = 1e-3
 
 
@@ -20,7 +19,7 @@ def latent_atlas(store: LatentStore, people: Tensor, mean: Tensor, std: Tensor) 
 
     `people` (rows,) has a number for whose slice each row is; `mean` and `std` (C, 1, 1) standardise the latents. A
     slice counts for the two heights that it lies between, for the nearer one more. Where fewer than `FEWEST_PEOPLE`
-    people have slices both are 0.
+    people have slices both are 0, for their average would show them.
     """
     shape = (ATLAS_HEIGHTS, store.mean.shape[2], *ATLAS_SHAPE)
     total, squares = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
