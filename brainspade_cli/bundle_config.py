@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from brainspade_cli.anatomy import NAMES
 from brainspade_cli.errors import WeightsError
@@ -18,6 +16,7 @@ from brainspade_cli.networks.configs import (
     ScheduleConfig,
     StyleEncoderConfig,
 )
+from brainspade_cli.strict_reading import MisfitError, read_strictly
 from brainspade_cli.structure_places import DIGITS, STRUCTURES
 from brainspade_cli.styles.intensities import MAX_INTENSITY, MIN_STD
 
@@ -166,9 +165,9 @@ class BundleConfig:
                 "use weights made for this label table."
             )
         try:
-            config = _read(BundleConfig, data, "")
+            config = read_strictly(BundleConfig, data, "")
             _check(config)
-        except _MisfitError as misfit:
+        except MisfitError as misfit:
             raise WeightsError(f"{where} cannot be used: {misfit}; get the weights again.") from None
         return config
 
@@ -182,82 +181,28 @@ class BundleConfig:
         return {"format": data.pop("format"), **data}
 
 
-class _MisfitError(Exception):
-    """What is wrong with an entry of config.json, in words."""
-
-
-_WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
-
-
-def _read(kind: Any, value: Any, key: str) -> Any:
-    """`value` as the type `kind` (a dataclass, tuple[X, ...], dict[str, X], X | None, or a plain type), strictly."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        return None if value is None else _read(inner[0], value, key)
-    if is_dataclass(kind):
-        return _read_record(kind, value, key)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise _MisfitError(f"{key} must be a list")
-        return tuple(_read(inner[0], part, f"{key}[{index}]") for index, part in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise _MisfitError(f"{key} must be a table")
-        return {str(name): _read(inner[1], part, f"{key}.{name}") for name, part in value.items()}
-    if kind is Any:
-        return value
-    if kind is float and type(value) is int and abs(value) < 2**63:
-        value = float(value)
-    # type(), because True is an int to isinstance; JSON as Python reads it may hold NaN and Infinity.
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise _MisfitError(f"{key} must be {_WORDS[kind]}, not {value!r}")
-    return value
-
-
-def _read_record(kind: Any, value: Any, key: str) -> Any:
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, Mapping):
-        raise _MisfitError(f"{key} must be a table")
-    prefix = f"{key}." if key else ""
-    hints = get_type_hints(kind)
-    unknown = sorted(set(value) - {entry.name for entry in fields(kind)})
-    if unknown:
-        raise _MisfitError(f"{prefix}{unknown[0]} is not an entry that this brainspade knows, but a newer one may")
-    read: dict[str, Any] = {}
-    for entry in fields(kind):
-        if entry.name in value:
-            read[entry.name] = _read(hints[entry.name], value[entry.name], prefix + entry.name)
-        elif entry.default is MISSING and entry.default_factory is MISSING:
-            raise _MisfitError(f"{prefix}{entry.name} is missing")
-    try:
-        return kind(**read)
-    except ValueError as error:
-        raise _MisfitError(f"{prefix}{error}") from None
-
-
 def _check(config: BundleConfig) -> None:
-    """Raise _MisfitError where entries contradict each other."""
+    """Raise MisfitError where entries contradict each other."""
     for file, digest in config.sha256.items():
         if file not in TENSOR_FILES:
-            raise _MisfitError(f"sha256 lists {file!r}, which is no file of a bundle")
+            raise MisfitError(f"sha256 lists {file!r}, which is no file of a bundle")
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise _MisfitError(f"sha256.{file} is not a SHA-256")
+            raise MisfitError(f"sha256.{file} is not a SHA-256")
     if both := sorted(set(config.people.train) & set(config.people.held_out)):
-        raise _MisfitError(f"people names {', '.join(map(repr, both[:3]))} both in train and in held_out")
+        raise MisfitError(f"people names {', '.join(map(repr, both[:3]))} both in train and in held_out")
     _check_sizes(asdict(config.networks), "networks")
     for modality, entry in config.style_bank.items():
         numbers = (entry.intensity_mean, entry.intensity_std, entry.background)
         if entry.intensity_std < MIN_STD or max(map(abs, numbers)) > MAX_INTENSITY:
-            raise _MisfitError(f"style_bank.{modality} has intensities that no scan has")
+            raise MisfitError(f"style_bank.{modality} has intensities that no scan has")
     channels = config.networks.autoencoder.latent_channels
     if config.networks.denoiser.latent_channels != channels:
-        raise _MisfitError("the denoiser and the autoencoder differ in latent_channels")
+        raise MisfitError("the denoiser and the autoencoder differ in latent_channels")
     if config.networks.generator.style_dim != config.networks.style_encoder.style_dim:
-        raise _MisfitError("the style encoder and the generator differ in style_dim")
+        raise MisfitError("the style encoder and the generator differ in style_dim")
     if config.latent is not None:
         if len(config.latent.mean) != channels or len(config.latent.std) != channels:
-            raise _MisfitError(f"latent must hold {channels} means and {channels} standard deviations")
+            raise MisfitError(f"latent must hold {channels} means and {channels} standard deviations")
         for index, (mean, std) in enumerate(zip(config.latent.mean, config.latent.std, strict=True)):
             _check_within(mean, -MAX_LATENT, MAX_LATENT, f"latent.mean[{index}]")
             _check_within(std, MIN_LATENT_SPREAD, MAX_LATENT, f"latent.std[{index}]")
@@ -266,18 +211,18 @@ def _check(config: BundleConfig) -> None:
         _check_table(table, f"conditions.{population}")
     for population, solver in config.solvers.items():
         if f"denoiser_{population}" not in MADE_BY:
-            raise _MisfitError(f"solvers.{population} belongs to no denoiser")
+            raise MisfitError(f"solvers.{population} belongs to no denoiser")
         _check_solver(solver, config.networks.schedule.steps, f"solvers.{population}")
 
 
 def _check_sizes(sizes: Any, key: str) -> None:
-    """Raise _MisfitError for sizes that no network has: building one would take memory or time without end."""
+    """Raise MisfitError for sizes that no network has: building one would take memory or time without end."""
     if isinstance(sizes, Mapping):
         for name, part in sizes.items():
             _check_sizes(part, f"{key}.{name}")
     elif isinstance(sizes, list | tuple):
         if not 1 <= len(sizes) <= MAX_LEVELS:
-            raise _MisfitError(f"{key} must have 1 to {MAX_LEVELS} levels, not {len(sizes)}")
+            raise MisfitError(f"{key} must have 1 to {MAX_LEVELS} levels, not {len(sizes)}")
         for index, part in enumerate(sizes):
             _check_sizes(part, f"{key}[{index}]")
     elif type(sizes) is int:
@@ -287,37 +232,37 @@ def _check_sizes(sizes: Any, key: str) -> None:
 
 def _check_within(value: float, low: float, high: float, key: str) -> None:
     if not low <= value <= high:
-        raise _MisfitError(f"{key} must lie between {low:g} and {high:g}, not at {value}")
+        raise MisfitError(f"{key} must lie between {low:g} and {high:g}, not at {value}")
 
 
 def _check_table(table: ConditionTable, key: str) -> None:
     for name, edges in (("position_edges", table.position_edges), ("load_edges", table.load_edges)):
         if len(edges) < 2 or list(edges) != sorted(edges):
-            raise _MisfitError(f"{key}.{name} must rise, from the first edge to the last")
+            raise MisfitError(f"{key}.{name} must rise, from the first edge to the last")
         if edges[0] < 0 or edges[-1] > 1:
-            raise _MisfitError(f"{key}.{name} must lie between 0 and 1, not from {edges[0]} to {edges[-1]}")
+            raise MisfitError(f"{key}.{name} must lie between 0 and 1, not from {edges[0]} to {edges[-1]}")
     if len(table.counts) != len(table.position_edges) - 1:
-        raise _MisfitError(f"{key}.counts must have one row for each position bin")
+        raise MisfitError(f"{key}.counts must have one row for each position bin")
     if {len(row) for row in table.counts} != {len(table.load_edges)}:
-        raise _MisfitError(f"{key}.counts must have one column for each load bin")
+        raise MisfitError(f"{key}.counts must have one column for each load bin")
     counts = [count for row in table.counts for count in row]
     if min(counts) < 0 or max(counts) == 0 or max(counts) > MAX_COUNT:
-        raise _MisfitError(f"{key}.counts must be from 0 to {MAX_COUNT:g}, and not all 0")
+        raise MisfitError(f"{key}.counts must be from 0 to {MAX_COUNT:g}, and not all 0")
     _check_within(table.lesions_across, 0, 1, f"{key}.lesions_across")
     for name, rows in table.places.items():
         if name not in {NAMES[structure] for structure in STRUCTURES}:
-            raise _MisfitError(f"{key}.places.{name} is no structure of a fixed place")
+            raise MisfitError(f"{key}.places.{name} is no structure of a fixed place")
         if len(rows) != len(table.counts) or not all(re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", row) for row in rows):
-            raise _MisfitError(f"{key}.places.{name} must have {DIGITS} hexadecimal digits for each position bin")
+            raise MisfitError(f"{key}.places.{name} must have {DIGITS} hexadecimal digits for each position bin")
 
 
 def _check_solver(solver: Solver, steps: int, key: str) -> None:
     if not solver.timesteps or list(solver.timesteps) != sorted(set(solver.timesteps), reverse=True):
-        raise _MisfitError(f"{key}.timesteps must fall, from the first to the last")
+        raise MisfitError(f"{key}.timesteps must fall, from the first to the last")
     if solver.timesteps[0] >= steps or solver.timesteps[-1] < 0:
-        raise _MisfitError(f"{key}.timesteps must lie between 0 and {steps - 1}")
+        raise MisfitError(f"{key}.timesteps must lie between 0 and {steps - 1}")
     if [len(row) for row in solver.weights] != [k + 2 for k in range(solver.steps)]:
-        raise _MisfitError(f"{key}.weights must have a row for each timestep, of 2, 3, 4, ... numbers")
+        raise MisfitError(f"{key}.weights must have a row for each timestep, of 2, 3, 4, ... numbers")
     for index, row in enumerate(solver.weights):
         for weight in row:
             _check_within(weight, -MAX_WEIGHT, MAX_WEIGHT, f"{key}.weights[{index}]")
