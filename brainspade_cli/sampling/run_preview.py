@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainspade_cli.checked import number
 from brainspade_cli.errors import DatasetError, InputError
 from brainspade_cli.evaluating.image_statistics import standardise
 from brainspade_cli.files import replacing
@@ -23,33 +24,39 @@ ROWS = 8
 
 
 def write_preview(layout: RawLayout, styles: StylePool, pairs: int) -> Path:
-    """Write brainspade/preview.png: `ROWS` pairs spread evenly over the run, all of which must be there."""
+    """Write brainspade/preview.png: `ROWS` pairs spread over the brain's height, all of which must be there."""
     sources = {(source.channel, source.name, source.sha256): source for source in styles.sources}
-    wanted = _spread({row["index"]: bool(row["lesion"]) for row in rows(layout) if row["index"] < pairs})
+    wanted = spread_over_height(row for row in rows(layout) if row["index"] < pairs)
     chosen = {row["index"]: row for row in rows(layout) if row["index"] in wanted}
-    sheet = preview_sheet([_read_row(layout, chosen[index], sources) for index in sorted(chosen)])
+    sheet = preview_sheet([_read_row(layout, chosen[index], sources) for index in wanted])
     path = layout.provenance / "preview.png"
     with replacing(path) as temporary:
         sheet.save(temporary, "png")
     return path
 
 
-def _spread(lesions: dict[int, bool]) -> set[int]:
-    """Up to `ROWS` indices spread evenly over the run, half of them with a lesion where there are both kinds."""
-    kinds = [sorted(index for index, lesion in lesions.items() if lesion is kind) for kind in (False, True)]
-    present = [kind for kind in kinds if kind]
+def spread_over_height(pairs: Iterable[dict[str, Any]]) -> list[int]:
+    """Indices of up to `ROWS` pairs, low slices first, half of them with a lesion where there are both kinds.
+
+    `pairs`: their rows in the manifest, in any order. Those of a kind are sorted by height, or by index where labels
+    were given and have none, and cut into as many equal parts as the kind has rows. The middles of these are taken,
+    for neither the lowest nor the highest slice of a brain shows much.
+    """
+    kinds: dict[bool, list[tuple[float, int]]] = {False: [], True: []}
+    for row in pairs:
+        kinds[bool(row["lesion"])].append((number(row.get("position_mm")) or 0.0, row["index"]))
+    present = [sorted(kind) for kind in kinds.values() if kind]
     share = ROWS // len(present)
-    return {
-        kind[len(kind) * place // share] if len(kind) > share else kind[place % len(kind)]
-        for kind in present
-        for place in range(share)
-    }
+    chosen = {kind[len(kind) * (2 * part + 1) // (2 * share)] for kind in present for part in range(share)}
+    return [index for _, index in sorted(chosen)]
 
 
 def _read_row(layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, str, str], StyleSource]) -> PreviewRow:
     label = _own(layout.label_path(row["case"]))
     contrast = row.get("oedema_contrast")
-    notes = ["lesion"] if row["lesion"] else []
+    height = number(row.get("position_mm"))
+    notes = [] if height is None else [f"z {height:.0f} mm"]
+    notes += ["lesion"] if row["lesion"] else []
     notes += [f"oedema at {contrast:.0%}"] if type(contrast) is float and contrast < 1 else []
     notes += ["failed its checks"] if row["problems"] else []
     caption = ", ".join([row["case"], *notes])

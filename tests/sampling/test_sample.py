@@ -32,6 +32,7 @@ from brainspade_cli.sampling import sample as sampling
 from brainspade_cli.sampling.generate import Pair
 from brainspade_cli.sampling.manifest import rows
 from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.sampling.run_preview import spread_over_height
 from brainspade_cli.sampling.sample import SampleRequest, run_sampling
 from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.weights import open_bundle
@@ -242,14 +243,17 @@ def test_what_an_interrupted_wait_for_the_disk_was_for_is_recorded(
     assert contents(folder) == contents(finished)
 
 
-@pytest.mark.parametrize("name", ["labelsTr/brainspade_0000000.nii.gz", "imagesTr/brainspade_0000000_0000.nii.gz"])
+@pytest.mark.parametrize("file", ["labelsTr/brainspade_{:07d}.nii.gz", "imagesTr/brainspade_{:07d}_0000.nii.gz"])
 def test_a_pair_that_was_damaged_later_is_named_with_the_way_to_have_it_made_anew(
-    finished: Path, request_for: Callable[..., SampleRequest], name: str
+    finished: Path, request_for: Callable[..., SampleRequest], file: str
 ) -> None:
     folder = request_for().folder
     shutil.copytree(finished, folder)
+    previewed = spread_over_height(rows(RawLayout(folder, ".nii.gz")))
+    name = file.format(previewed[0])
+    missing = next(index for index in range(PAIRS) if index not in previewed)
     (folder / name).write_bytes((finished / name).read_bytes()[:200])
-    (folder / "labelsTr" / "brainspade_0000009.nii.gz").unlink()
+    (folder / "labelsTr" / f"brainspade_{missing:07d}.nii.gz").unlink()
     with pytest.raises(DatasetError, match=f"{name} was damaged .* delete it and give the same command again"):
         run_sampling(request_for(), quiet())
     (folder / name).unlink()
@@ -293,10 +297,12 @@ def test_a_style_edited_in_the_manifest_does_not_cost_the_run_its_end(
     folder = request_for().folder
     shutil.copytree(finished, folder)
     manifest = folder / "brainspade" / "manifest.jsonl"
-    first, *others = manifest.read_text().splitlines(keepends=True)
-    row = json.loads(first)
-    row["styles"][0]["channel"] = "none"
-    manifest.write_text("".join([json.dumps(row) + "\n", *others]))
+    edited = list(rows(RawLayout(folder, ".nii.gz")))
+    previewed = spread_over_height(edited)[0]
+    for row in edited:
+        if row["index"] == previewed:
+            row["styles"][0]["channel"] = "none"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in edited))
     (folder / "dataset.json").unlink()
     assert run_sampling(request_for(), quiet())["complete"]
     assert (folder / "brainspade" / "preview.png").stat().st_size > 1000
