@@ -44,7 +44,7 @@ class ShownCase:
     def caption(self) -> str:
         """Its name, and what is to be known of it."""
         notes = [self.name]
-        notes += [f"z {self.height:.0f} mm"] if self.height is not None else []
+        notes += [f"z {round(self.height)} mm"] if self.height is not None else []
         notes += ["lesion"] if self.row.get("lesion") is True else []
         notes += ["failed its checks"] if self.row.get("problems") else []
         return ", ".join(notes)

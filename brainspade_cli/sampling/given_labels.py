@@ -35,13 +35,14 @@ _FRAME = SLICE_SHAPE[0] * SLICE_SHAPE[1]
 class LabelFile:
     """One file of labels. `data`: uint8 labels (X, Y, Z), or float32 PV maps (X, Y, Z, 8).
 
-    `spacing`: in-plane, mm; `heights`: of each slice, mm; `slices`: those with enough brain to count.
+    `spacing`: in-plane, mm; `heights`: of each slice, mm, None where the file has none (.npz); `slices`: those with
+    enough brain to count.
     """
 
     path: Path
     data: NDArray[np.uint8] | NDArray[np.float32]
     spacing: tuple[float, float]
-    heights: tuple[float, ...]
+    heights: tuple[float | None, ...]
     slices: tuple[int, ...] = ()
 
     @cached_property
@@ -116,7 +117,7 @@ class _Slice:
     plane: NDArray[np.float32]
     spacing: tuple[float, float]
     centre: NDArray[np.float64]
-    height: float
+    height: float | None
     origin: str
 
 
@@ -189,7 +190,7 @@ def _read_npz(path: Path) -> LabelFile:
     except Exception as error:  # zipfile, its four decompressors and NumPy's parser have no common family
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} cannot be read as a plain .npz file ({reason}); make it anew.") from error
-    return LabelFile(path, _checked_maps(path, np.moveaxis(array, 0, -1)[:, :, None]), (1.0, 1.0), (0.0,))
+    return LabelFile(path, _checked_maps(path, np.moveaxis(array, 0, -1)[:, :, None]), (1.0, 1.0), (None,))
 
 
 def _claims(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

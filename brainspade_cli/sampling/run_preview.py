@@ -28,7 +28,7 @@ def write_preview(layout: RawLayout, styles: StylePool, pairs: int) -> Path:
     sources = {(source.channel, source.name, source.sha256): source for source in styles.sources}
     wanted = spread_over_height(row for row in rows(layout) if row["index"] < pairs)
     chosen = {row["index"]: row for row in rows(layout) if row["index"] in wanted}
-    sheet = preview_sheet([_read_row(layout, chosen[index], sources) for index in wanted])
+    sheet = preview_sheet([_read_row(layout, chosen[index], sources) for index in wanted if index in chosen])
     path = layout.provenance / "preview.png"
     with replacing(path) as temporary:
         sheet.save(temporary, "png")
@@ -36,18 +36,19 @@ def write_preview(layout: RawLayout, styles: StylePool, pairs: int) -> Path:
 
 
 def spread_over_height(pairs: Iterable[dict[str, Any]]) -> list[int]:
-    """Indices of up to `ROWS` pairs, low slices first, half of them with a lesion where there are both kinds.
+    """Indices of up to `ROWS` pairs, low slices first, up to half of them with a lesion where there are both kinds.
 
-    `pairs`: their rows in the manifest, in any order. Those of a kind are sorted by height, or by index where labels
-    were given and have none, and cut into as many equal parts as the kind has rows. The middles of these are taken,
-    for neither the lowest nor the highest slice of a brain shows much.
+    `pairs`: rows of a manifest, at least one, in any order, one for each pair. Each kind is sorted by height, by index
+    where it has none, and the one at 1/16 of its pairs is taken, at 3/16 and so on, of the kinds in turn: where there
+    are many, neither the lowest slice nor the highest, which show little of a brain, and none twice at one height.
     """
-    kinds: dict[bool, list[tuple[float, int]]] = {False: [], True: []}
-    for row in pairs:
-        kinds[bool(row["lesion"])].append((number(row.get("position_mm")) or 0.0, row["index"]))
-    present = [sorted(kind) for kind in kinds.values() if kind]
-    share = ROWS // len(present)
-    chosen = {kind[len(kind) * (2 * part + 1) // (2 * share)] for kind in present for part in range(share)}
+    columns = np.dtype([("height", np.float64), ("index", np.int64), ("lesion", np.bool_)])
+    values = ((number(row.get("position_mm")) or 0.0, row["index"], row["lesion"]) for row in pairs)
+    table = np.fromiter(values, columns)  # not a list, for there may be a million pairs
+    table.sort(order=["height", "index"])
+    kinds = [kind for kind in (table[~table["lesion"]], table[table["lesion"]]) if len(kind)]
+    turns = [(place, kinds[place % len(kinds)]) for place in range(ROWS)]
+    chosen = {tuple(kind[len(kind) * (2 * place + 1) // (2 * ROWS)].item()[:2]) for place, kind in turns}
     return [index for _, index in sorted(chosen)]
 
 
@@ -55,7 +56,7 @@ def _read_row(layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, s
     label = _own(layout.label_path(row["case"]))
     contrast = row.get("oedema_contrast")
     height = number(row.get("position_mm"))
-    notes = [] if height is None else [f"z {height:.0f} mm"]
+    notes = [] if height is None else [f"z {round(height)} mm"]
     notes += ["lesion"] if row["lesion"] else []
     notes += [f"oedema at {contrast:.0%}"] if type(contrast) is float and contrast < 1 else []
     notes += ["failed its checks"] if row["problems"] else []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from brainspade_cli.sampling.run_preview import ROWS, spread_over_height
 HEIGHTS = st.lists(st.tuples(st.floats(-70, 80), st.booleans()), min_size=1, max_size=60)
 
 
-def row(index: int, height: float | None, lesion: bool) -> dict[str, Any]:
+def row(index: int, height: Any, lesion: bool) -> dict[str, Any]:
     return {"index": index, "position_mm": height, "lesion": lesion}
 
 
@@ -37,5 +38,13 @@ def test_the_lowest_and_highest_slices_are_left_out_where_there_are_many() -> No
     assert spread_over_height(row(index, index / 2, lesion=False) for index in range(80)) == list(range(5, 80, 10))
 
 
-def test_given_labels_have_no_height_and_are_taken_by_their_index() -> None:
-    assert spread_over_height(row(index, None, lesion=False) for index in reversed(range(16))) == list(range(1, 16, 2))
+def test_slices_with_a_lesion_lie_between_those_without() -> None:
+    pairs = [row(index, index // 2, lesion=index % 2 == 1) for index in range(160)]
+    assert [pairs[index]["lesion"] for index in spread_over_height(pairs)] == [False, True] * 4
+
+
+@pytest.mark.parametrize("height", [None, True, "high", float("nan"), 10**400])
+def test_what_is_no_height_leaves_the_order_to_the_index(height: Any) -> None:
+    assert spread_over_height(row(index, height, lesion=False) for index in reversed(range(16))) == list(
+        range(1, 16, 2)
+    )

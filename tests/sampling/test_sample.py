@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import mlcroissant
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.bundle_update import copy_bundle, create_or_update_bundle
@@ -27,17 +28,18 @@ from brainspade_cli.nnunet.check import check
 from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reporting.write_cards import card_paths
-from brainspade_cli.sampling import case_writer, generate, label_blocks
+from brainspade_cli.sampling import case_writer, generate, label_blocks, run_preview
 from brainspade_cli.sampling import sample as sampling
 from brainspade_cli.sampling.generate import Pair
 from brainspade_cli.sampling.manifest import rows
 from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.sampling.preview import PreviewRow, preview_sheet
 from brainspade_cli.sampling.run_preview import spread_over_height
 from brainspade_cli.sampling.sample import SampleRequest, run_sampling
 from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.weights import open_bundle
 from tests.phantoms import save
-from tests.sampling.parts import ellipse_label, quiet, style_scan, tiny_bundle
+from tests.sampling.parts import ellipse_label, one_hot_maps, quiet, style_scan, tiny_bundle
 
 PAIRS = 10
 
@@ -104,6 +106,18 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, pairs: int, error: BaseExce
         write(self, pair)
 
     monkeypatch.setattr(case_writer.CaseWriter, "write", counted)
+
+
+def captured_captions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that the captions of the next previews' rows go to, in their order."""
+    captions: list[str] = []
+
+    def sheet(rows: Sequence[PreviewRow]) -> Image.Image:
+        captions.extend(row.caption for row in rows)
+        return preview_sheet(rows)
+
+    monkeypatch.setattr(run_preview, "preview_sheet", sheet)
+    return captions
 
 
 def test_a_run_makes_a_dataset_that_nnunet_takes(finished: Path) -> None:
@@ -439,6 +453,41 @@ def test_pv_maps_are_kept_and_can_be_painted_again(request_for: Callable[..., Sa
     run_sampling(again, quiet())
     # Same maps, same seed, same styles: the same images.
     assert contents(again.folder) == contents(folder)
+
+
+def test_a_preview_goes_up_and_says_how_high_each_slice_lies(
+    request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions = captured_captions(monkeypatch)
+    folder = request_for().folder
+    run_sampling(request_for(), quiet())
+    listed = {row["case"]: row for row in rows(RawLayout(folder, ".nii.gz"))}
+    shown = [listed[caption.split(", ")[0]] for caption in captions]
+    heights = [row["position_mm"] for row in shown]
+    assert len(captions) == 8
+    assert heights == sorted(heights)
+    for caption, row in zip(captions, shown, strict=True):
+        assert f"z {round(row['position_mm'])} mm" in caption
+        assert ("lesion" in caption) is row["lesion"]
+
+
+def test_maps_without_a_height_get_none(
+    request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    captions = captured_captions(monkeypatch)
+    (tmp_path / "own").mkdir()
+    np.savez(tmp_path / "own" / "a.npz", pv=one_hot_maps(ellipse_label()))
+    save(tmp_path / "own" / "b.nii.gz", ellipse_label()[:, :, None], (1.0, 1.0, 1.0))
+    request = request_for(pairs=2, plan=PairPlan(), labels=tmp_path / "own")
+    run_sampling(request, quiet())
+    assert {row["origin"]: row["position_mm"] is None for row in rows(RawLayout(request.folder, ".nii.gz"))} == {
+        "a.npz slice 0": True,
+        "b.nii.gz slice 0": False,
+    }
+    assert sorted((caption.split(", ")[0], " mm" in caption) for caption in captions) == [
+        ("brainspade_0000000", False),
+        ("brainspade_0000001", True),
+    ]
 
 
 def test_own_labels_are_painted_in_turn(request_for: Callable[..., SampleRequest], tmp_path: Path) -> None:
