@@ -49,11 +49,23 @@ def citations(facts: DatasetFacts) -> tuple[str, ...]:
 def summary(facts: DatasetFacts) -> str:
     """The dataset in two or three sentences."""
     kind = "Labelled synthetic brain MRI slices" if not facts.real else "Labelled brain MRI slices, most synthetic"
-    text = (
-        f"{kind} ({', '.join(facts.channels)}): {facts.made} cases drawn by brainspade's diffusion model and painted by"
-        " its SPADE network. The people of synthetic cases do not exist."
-    )
+    text = f"{kind} ({', '.join(facts.channels)}): {facts.made} cases {_origin(facts)}"
     return f"{text} {facts.real} cases are real and come from a dataset that was merged in." if facts.real else text
+
+
+def _origin(facts: DatasetFacts) -> str:
+    """Where the labels of synthetic cases come from: those that were handed over may be of people who exist."""
+    given = [bool(run.labels) for run in facts.runs]
+    if not any(given):
+        return (
+            "drawn by brainspade's diffusion model and painted by its SPADE network. The people of synthetic cases do"
+            " not exist."
+        )
+    labels = "label maps that were handed over" + ("" if all(given) else ", or drawn by its diffusion model")
+    return (
+        f"painted by brainspade's SPADE network on {labels}. The images are synthetic; whether the people of maps that"
+        " were handed over exist, only their origin tells."
+    )
 
 
 def _lines(facts: DatasetFacts) -> Iterator[str]:
@@ -93,6 +105,8 @@ def _lines(facts: DatasetFacts) -> Iterator[str]:
     yield from ("", "## Terms", "")
     for text in terms(facts) or ("The weights state no terms; ask whoever gave you them.",):
         yield f"- Synthetic cases are under the terms of the weights that made them: {_plain(text)}"
+    if any(run.labels for run in facts.runs):
+        yield "- Label maps that were handed over keep their own terms."
     if facts.real:
         yield "- Real cases keep the terms of the dataset that they come from."
     yield from ("", "## Cite", "")
@@ -118,6 +132,8 @@ def _run_lines(run: RunFacts) -> Iterator[str]:
         yield f"- weights: {_plain(run.weights)} ({_plain(run.source)}{_plain(revision)})"
     for name, digest in sorted(run.sha256.items()):
         yield f"  - {_code(name)} SHA-256 {_code(digest)}"
+    if run.labels:
+        yield "- labels: handed over, not drawn"
     if run.seed is not None:
         yield f"- seed: {run.seed}"
     if run.styles:

@@ -20,7 +20,10 @@ COLUMNS = ("case", "files", "lesion", "position_mm")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One sampling run behind a dataset. What older runs did not put on record is empty."""
+    """One sampling run behind a dataset. What older runs did not put on record is empty.
+
+    `labels`: SHA-256 of the label maps that a user gave it to paint, empty where labels were drawn.
+    """
 
     dataset: str
     pairs: int
@@ -34,6 +37,7 @@ class RunFacts:
     licence: str = ""
     trained_on: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
+    labels: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data; `run_facts` reads it back."""
@@ -41,7 +45,7 @@ class RunFacts:
             "dataset": self.dataset,
             "pairs": self.pairs,
             "command": self.command,
-            "settings": {"seed": self.seed},
+            "settings": {"seed": self.seed, "labels": self.labels or None},
             "made_with": {"brainspade": self.version},
             "weights": {
                 "name": self.weights,
@@ -126,6 +130,7 @@ def run_facts(run: Mapping[str, Any], dataset: str) -> RunFacts:
         licence=text(weights.get("licence")),
         trained_on=unique(texts(weights.get("trained_on"))),
         styles=unique(text(style.get("name")) for style in tables(run.get("styles"))),
+        labels=text(settings.get("labels")),
     )
 
 

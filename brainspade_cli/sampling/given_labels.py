@@ -71,10 +71,14 @@ class GivenLabels:
     def __init__(self, folder: Path, reporter: Reporter) -> None:
         if not folder.is_dir():
             raise InputError(f"There is no folder of labels {folder}; give the folder that holds the label maps.")
+        if (folder / "labelsTr").is_dir():
+            raise InputError(f"{folder} is a dataset, images and all; give its labels: --labels {folder / 'labelsTr'}.")
         named = (file for file in folder.rglob("*") if is_nifti(file) or file.suffix == ".npz")
         files = sorted(file for file in named if not is_hidden(file, folder))
         if not files:
-            raise InputError(f"{folder} holds no label maps; give NIfTI files with the values 0 to {CHANNELS - 1}.")
+            raise InputError(
+                f"{folder} holds no label maps; give NIfTI files with the values 0 to {CHANNELS - 1}, or PV maps."
+            )
         digest = hashlib.sha256()
         self._places: list[tuple[Path, int]] = []
         with reporter.progress("labels", len(files)) as advance:

@@ -30,7 +30,7 @@ from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import Bundle, open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
-PAIRS_VERSION = 14
+PAIRS_VERSION = 15
 # By so many of its reasons a refusal of --strict is understood.
 REASONS_TOLD = 5
 PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
@@ -210,7 +210,10 @@ def _settings(
         "labels": None if labels is None else labels.digest,
         **({} if solver is None else {"solver": json.loads(json.dumps(asdict(solver)))}),
         "weights": {**files, "settings": hashlib.sha256(json.dumps(described).encode()).hexdigest()},
-        "styles": [[source.channel, source.name, source.sha256] for source in styles.sources],
+        "styles": [
+            [source.channel, source.name, source.sha256, *(["stripped"] if source.stripped else [])]
+            for source in styles.sources
+        ],
     }
 
 

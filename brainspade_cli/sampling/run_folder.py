@@ -17,6 +17,7 @@ from brainspade_cli.sampling.shards import Shard
 
 FORMAT = 1
 RUN_FILE = "run.json"
+STRIPPED_OTHERWISE = "skulls taken off its styles in another way (the extra `strip` has come or gone)"
 
 
 def read_run(layout: RawLayout) -> dict[str, Any] | None:
@@ -51,7 +52,8 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
         if old != new and not _follows(key, begun, settings):
             plain = not isinstance(old, dict | list) and not isinstance(new, dict | list)
             name = key.replace("_", " ")
-            differences.append(f"{name} {_said(old)}, now {_said(new)}" if plain else f"other {name}")
+            other = STRIPPED_OTHERWISE if key == "styles" and _files(old) == _files(new) else f"other {name}"
+            differences.append(f"{name} {_said(old)}, now {_said(new)}" if plain else other)
     if differences:
         raise DatasetError(
             f"{layout.folder} was begun with {'; '.join(differences)}. To go on, repeat the command that began it "
@@ -62,6 +64,11 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
             f"{layout.folder} is a run of {run['pairs']} pairs; ask for as many or more, or choose another folder "
             "with --out."
         )
+
+
+def _files(styles: Any) -> list[list[Any]]:
+    """Channel, name and SHA-256 of the scans that a setting `styles` lists."""
+    return [list(style)[:3] for style in styles or () if isinstance(style, list)]
 
 
 def _follows(key: str, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

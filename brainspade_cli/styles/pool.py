@@ -35,6 +35,7 @@ class StyleSource:
 
     `name` is a file's name without its folders, which may identify a patient. `slices`: float16 (S, 192, 256),
     z-scored, kept for scans that the preview may show. `place`: where a scan's style lies in what the weights saw.
+    `stripped`: a skull stripper took the skull off.
     """
 
     channel: str
@@ -46,6 +47,7 @@ class StyleSource:
     scale: IntensityScale
     slices: NDArray[np.float16] | None = None
     place: StylePlace | None = None
+    stripped: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,12 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     """
     refusals: dict[str, str] = {}
     encoder = bundle.network("style_encoder") if any(argument.path for argument in arguments) else None
-    known = StyleRange() if encoder is None else style_range(bundle)
+    known = style_range(bundle)
 
     def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[str, ...], tuple[str, ...]]:
         place, argument = item
         if argument.path is None:
-            return _from_bank(bundle, argument), (), ()
+            return _from_bank(bundle, known, argument), (), ()
         try:
             assert isinstance(encoder, StyleEncoder)
             return _from_scan(encoder, known, argument, keep=place < SCANS_SHOWN)
@@ -164,6 +166,13 @@ def _from_scan(
     except InputError as error:
         raise ScanError(f"{argument.path} cannot be a style. {error}") from error
     means = torch.cat([mean for mean, _ in codes])
+    place = known.place(argument.channel, _median_code(means).double().numpy())
+    if scan.skull and not scan.stripped and place is not None and place.mistaken:
+        raise ScanError(
+            f"{argument.path} shows a skull, and the middle of the head looks to the weights like {place.nearest}, not"
+            f" {argument.channel}: so would the images. Install the extra `brainspade[strip]`, which takes it off, or"
+            " strip the scan before."
+        )
     source = StyleSource(
         channel=argument.channel,
         name=argument.path.name,
@@ -173,7 +182,8 @@ def _from_scan(
         log_variance=torch.cat([log_variance for _, log_variance in codes]),
         scale=scale,
         slices=scan.slices.astype(np.float16) if keep else None,
-        place=known.place(argument.channel, _median_code(means).double().numpy()),
+        place=place,
+        stripped=scan.stripped,
     )
     return source, scan.warnings, scan.outside
 
@@ -193,15 +203,21 @@ def _median_code(codes: torch.Tensor) -> torch.Tensor:
     return (ordered[(len(codes) - 1) // 2] + ordered[len(codes) // 2]) / 2
 
 
-def _from_bank(bundle: Bundle, argument: StyleArgument) -> StyleSource:
+def _from_bank(bundle: Bundle, known: StyleRange, argument: StyleArgument) -> StyleSource:
+    """The codes of a bank but for those that lie nearer to another modality, for what they paint looks like that.
+
+    These are few: a code is nearer to its own bank than it is in `StyleRange`'s ratio, which one in twenty exceeds.
+    """
     assert argument.bank is not None
     bank = bundle.style_bank(argument.bank)
+    places = [known.place(argument.bank, code) for code in bank.mean.double().numpy()]
+    own = torch.tensor([place is None or not place.mistaken for place in places])
     return StyleSource(
         channel=argument.channel,
         name=f"@{argument.bank}",
         sha256=bundle.config.sha256["style_bank.safetensors"],
         subject=argument.subject,
-        mean=bank.mean,
-        log_variance=bank.log_variance,
+        mean=bank.mean[own],
+        log_variance=bank.log_variance[own],
         scale=intensity_scale(bank.intensity_mean, bank.intensity_std, bank.background),
     )

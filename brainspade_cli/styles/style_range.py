@@ -55,9 +55,9 @@ class StylePlace:
             )
         if self.mistaken:
             return (
-                f"{name} is called {channel} and looks to the weights like {self.nearest}: {theirs}; its distance from"
-                f" the {channel} styles that they saw is {self.distance:.2f}. If it is no {self.nearest}, look at the"
-                " preview."
+                f"{name} is called {channel} and looks to the weights like {self.nearest}, and so may what is painted"
+                f" after it: {theirs}; its distance from the {channel} styles that they saw is {self.distance:.2f}."
+                f" If it is no {self.nearest}, look at the preview."
             )
         return (
             f"{name} lies outside the {channel} styles that the weights saw: distance {self.distance:.2f}, where 19 of"

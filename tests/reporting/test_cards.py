@@ -95,6 +95,22 @@ def test_real_cases_are_counted_and_keep_their_terms(tmp_path: Path) -> None:
     assert "Real cases" not in dataset_card(facts())
 
 
+def test_labels_that_were_handed_over_are_not_said_to_be_drawn(tmp_path: Path) -> None:
+    """They may be a patient's."""
+    given = run_facts({**RUN, "settings": {"seed": 7, "labels": "f" * 64}}, "x")
+    card = dataset_card(facts(runs=(given,)))
+    assert "diffusion model" not in card
+    assert "do not exist" not in card
+    assert "on label maps that were handed over." in card
+    assert "Label maps that were handed over keep their own terms." in card
+    assert run_facts(given.to_json(), "x") == given
+    both = dataset_card(facts(runs=(given, run_facts(RUN, "x"))))
+    assert "handed over, or drawn by its diffusion model" in both
+    drawn = dataset_card(facts())
+    assert "do not exist" in drawn
+    assert "handed over" not in drawn
+
+
 def test_the_same_facts_give_the_same_files(tmp_path: Path) -> None:
     write_cards(tmp_path, facts())
     before = [path.read_bytes() for path in card_paths(tmp_path)]

@@ -113,6 +113,14 @@ def test_the_digest_is_of_the_contents(tmp_path: Path) -> None:
     assert GivenLabels(tmp_path, quiet()).digest != first
 
 
+def test_a_whole_dataset_is_answered_with_where_its_labels_are(tmp_path: Path) -> None:
+    (tmp_path / "imagesTr").mkdir()
+    save(tmp_path / "labelsTr" / "a.nii", ellipse_label()[:, :, None], MM)
+    with pytest.raises(InputError, match=r"is a dataset, .* --labels .*labelsTr\."):
+        GivenLabels(tmp_path, quiet())
+    assert GivenLabels(tmp_path / "labelsTr", quiet()).count == 1
+
+
 def test_what_is_no_label_is_said(tmp_path: Path) -> None:
     def refused(message: str) -> None:
         with pytest.raises(InputError, match=message):

@@ -76,6 +76,17 @@ def test_every_difference_is_named(layout: RawLayout) -> None:
         check_settings(layout, run, other, 10)
 
 
+def test_styles_that_were_stripped_otherwise_are_not_gone_on_with(layout: RawLayout) -> None:
+    """Pairs made before and after would have other styles, under one record."""
+    write_run(layout, {**SETTINGS, "styles": [["t1", "t1.nii.gz", "ab"]]}, 10, {})
+    run = read_run(layout)
+    assert run is not None
+    with pytest.raises(DatasetError, match=r"skulls taken off its styles in another way .* `strip` has come or gone"):
+        check_settings(layout, run, {**SETTINGS, "styles": [["t1", "t1.nii.gz", "ab", "stripped"]]}, 10)
+    with pytest.raises(DatasetError, match="begun with other styles"):
+        check_settings(layout, run, {**SETTINGS, "styles": [["t1", "t1.nii.gz", "cd", "stripped"]]}, 10)
+
+
 def test_networks_that_draw_patients_in_place_of_healthy_people_are_not_other_weights(layout: RawLayout) -> None:
     shared = {"painter": "1", "settings": "x"}
     write_run(layout, {**SETTINGS, "weights": {**shared, "denoiser_tumour": "2"}, "solver": [1]}, 10, {})

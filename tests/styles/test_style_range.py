@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from brainspade_cli.bundle_update import create_or_update_bundle
-from brainspade_cli.errors import InputError
+from brainspade_cli.errors import InputError, ScanError
 from brainspade_cli.sampling.run import REASONS_TOLD, SampleRequest, open_run
 from brainspade_cli.styles import pool
 from brainspade_cli.styles.arguments import parse_styles
-from brainspade_cli.styles.pool import load_styles
+from brainspade_cli.styles.pool import StylePool, load_styles
+from brainspade_cli.styles.scan import load_style
 from brainspade_cli.styles.style_range import FEWEST_CODES, StyleRange, _distances_to_the_rest, style_range
 from brainspade_cli.weights import Bundle
 from tests.sampling.parts import quiet, style_scan, tiny_bundle
@@ -109,16 +112,33 @@ def test_each_code_is_held_against_the_spread_of_the_others() -> None:
     assert _distances_to_the_rest(means, variances) == pytest.approx(explicit)
 
 
-def test_the_bank_is_measured_for_scans_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = banked(tmp_path, {"t1": 0.0})
+def test_codes_of_a_bank_that_look_like_another_modality_are_not_drawn(tmp_path: Path) -> None:
+    bundle = banked(tmp_path, {"t1": 0.0, "flair": APART})
+    codes = load_file(bundle.folder / "style_bank.safetensors")
+    codes["flair.mean"][7] = 0.1
+    bundle = create_or_update_bundle(bundle.folder, config_updates={}, networks={"style_bank": codes})
+    drawn = load_styles(bundle, parse_styles(["@t1", "@flair"]), quiet())
+    t1, flair = (source.mean for source in drawn.sources)
+    assert torch.equal(t1, codes["t1.mean"])
+    assert torch.equal(flair, torch.cat([codes["flair.mean"][:7], codes["flair.mean"][8:]]))
+    assert len(drawn.sources[1].log_variance) == len(flair)
 
-    def measured(_: Bundle) -> StyleRange:
-        raise AssertionError
 
-    monkeypatch.setattr(pool, "style_range", measured)
-    assert load_styles(bundle, parse_styles(["@t1"]), quiet()).channels == ("t1",)
-    with pytest.raises(AssertionError):
-        load_styles(bundle, parse_styles([str(style_scan(tmp_path / "t1.nii.gz"))]), quiet())
+def test_a_head_that_looks_like_another_modality_is_refused_until_it_is_stripped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = banked(tmp_path / "weights", {"t1": 0.0, "flair": APART})
+    scan = style_scan(tmp_path / "t1.nii.gz")
+
+    def loaded(skull: bool, stripped: bool) -> StylePool:
+        monkeypatch.setattr(pool, "load_style", lambda path: replace(load_style(path), skull=skull, stripped=stripped))
+        return load_styles(bundle, parse_styles([str(scan)]), quiet())
+
+    monkeypatch.setattr(pool, "_median_code", lambda codes: torch.full((WIDTH,), APART))
+    with pytest.raises(ScanError, match=r"t1\.nii\.gz shows a skull, .* like flair, not t1: so would"):
+        loaded(skull=True, stripped=False)
+    assert loaded(skull=True, stripped=True).sources[0].stripped
+    assert any("and so may what is painted after it" in warning for warning in loaded(False, False).warnings)
 
 
 def test_strict_refuses_what_is_otherwise_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
