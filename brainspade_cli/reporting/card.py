@@ -55,7 +55,9 @@ def summary(facts: DatasetFacts) -> str:
 
 def _origin(facts: DatasetFacts) -> str:
     """Where the labels of synthetic cases come from: those that were handed over may be of people who exist."""
-    given = [bool(run.labels) for run in facts.runs]
+    if not facts.runs:
+        return "made by brainspade."
+    given = [run.given_labels for run in facts.runs]
     if not any(given):
         return (
             "drawn by brainspade's diffusion model and painted by its SPADE network. The people of synthetic cases do"
@@ -63,8 +65,8 @@ def _origin(facts: DatasetFacts) -> str:
         )
     labels = "label maps that were handed over" + ("" if all(given) else ", or drawn by its diffusion model")
     return (
-        f"painted by brainspade's SPADE network on {labels}. The images are synthetic; whether the people of maps that"
-        " were handed over exist, only their origin tells."
+        f"painted by brainspade's SPADE network on {labels}. Their images are synthetic; maps that were handed over may"
+        " be of people who exist."
     )
 
 
@@ -105,7 +107,7 @@ def _lines(facts: DatasetFacts) -> Iterator[str]:
     yield from ("", "## Terms", "")
     for text in terms(facts) or ("The weights state no terms; ask whoever gave you them.",):
         yield f"- Synthetic cases are under the terms of the weights that made them: {_plain(text)}"
-    if any(run.labels for run in facts.runs):
+    if any(run.given_labels for run in facts.runs):
         yield "- Label maps that were handed over keep their own terms."
     if facts.real:
         yield "- Real cases keep the terms of the dataset that they come from."
@@ -132,7 +134,7 @@ def _run_lines(run: RunFacts) -> Iterator[str]:
         yield f"- weights: {_plain(run.weights)} ({_plain(run.source)}{_plain(revision)})"
     for name, digest in sorted(run.sha256.items()):
         yield f"  - {_code(name)} SHA-256 {_code(digest)}"
-    if run.labels:
+    if run.given_labels:
         yield "- labels: handed over, not drawn"
     if run.seed is not None:
         yield f"- seed: {run.seed}"

@@ -53,7 +53,7 @@ _FIELDS = {
     "case": ("sc:Text", "Name of the case."),
     "files": ("sc:Text", "Paths of its images by channel, then of its label, then of its partial-volume maps if kept."),
     "lesion": ("sc:Boolean", "Whether the label shows a tumour or oedema."),
-    "position_mm": ("sc:Float", "Height of the slice in mm (MNI152 z)."),
+    "position_mm": ("sc:Float", "Height of the slice in mm (MNI152 z; of given labels, their own)."),
 }
 
 

@@ -22,7 +22,7 @@ COLUMNS = ("case", "files", "lesion", "position_mm")
 class RunFacts:
     """One sampling run behind a dataset. What older runs did not put on record is empty.
 
-    `labels`: SHA-256 of the label maps that a user gave it to paint, empty where labels were drawn.
+    `given_labels`: it painted label maps that a user gave it, and drew none.
     """
 
     dataset: str
@@ -37,7 +37,7 @@ class RunFacts:
     licence: str = ""
     trained_on: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
-    labels: str = ""
+    given_labels: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data; `run_facts` reads it back."""
@@ -45,7 +45,7 @@ class RunFacts:
             "dataset": self.dataset,
             "pairs": self.pairs,
             "command": self.command,
-            "settings": {"seed": self.seed, "labels": self.labels or None},
+            "settings": {"seed": self.seed, "labels": self.given_labels or None},
             "made_with": {"brainspade": self.version},
             "weights": {
                 "name": self.weights,
@@ -130,7 +130,8 @@ def run_facts(run: Mapping[str, Any], dataset: str) -> RunFacts:
         licence=text(weights.get("licence")),
         trained_on=unique(texts(weights.get("trained_on"))),
         styles=unique(text(style.get("name")) for style in tables(run.get("styles"))),
-        labels=text(settings.get("labels")),
+        # Exports of earlier versions keep the command alone.
+        given_labels=settings.get("labels") is not None or " --labels " in text(run.get("command")),
     )
 
 

@@ -56,6 +56,7 @@ def provenance(runs: Sequence[RunFacts], record: Mapping[str, Any]) -> str:
             parts.append(f"<pre>{page.text(run.command)}</pre>")
         rows = [
             ("pairs", str(run.pairs)),
+            ("labels", "handed over, not drawn" if run.given_labels else ""),
             ("seed", "not on record" if run.seed is None else str(run.seed)),
             ("brainspade", run.version),
             ("weights", f"{run.weights} ({run.source})"),

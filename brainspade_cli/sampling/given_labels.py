@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainspade_cli.anatomy import BACKGROUND, CHANNELS, LABELS
+from brainspade_cli.checked import table
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, ScanError
 from brainspade_cli.files import sha256
@@ -22,7 +23,7 @@ from brainspade_cli.geometry import MIN_BRAIN_FRACTION, MIN_TUMOUR_PIXELS, SLICE
 from brainspade_cli.nifti import NiftiError, open_nifti
 from brainspade_cli.preparing.partial_volumes import quantise
 from brainspade_cli.preparing.volumes import MAX_SIDE, centre_of, read_maps, read_volume
-from brainspade_cli.reading import is_hidden, npy_header, require_plain
+from brainspade_cli.reading import is_hidden, npy_header, read_json, require_plain
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.sampling.label_checks import lesion_pixels
 from brainspade_cli.styles.channels import is_nifti
@@ -71,8 +72,7 @@ class GivenLabels:
     def __init__(self, folder: Path, reporter: Reporter) -> None:
         if not folder.is_dir():
             raise InputError(f"There is no folder of labels {folder}; give the folder that holds the label maps.")
-        if (folder / "labelsTr").is_dir():
-            raise InputError(f"{folder} is a dataset, images and all; give its labels: --labels {folder / 'labelsTr'}.")
+        _refuse_datasets(folder)
         named = (file for file in folder.rglob("*") if is_nifti(file) or file.suffix == ".npz")
         files = sorted(file for file in named if not is_hidden(file, folder))
         if not files:
@@ -195,6 +195,28 @@ def _read_npz(path: Path) -> LabelFile:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} cannot be read as a plain .npz file ({reason}); make it anew.") from error
     return LabelFile(path, _checked_maps(path, np.moveaxis(array, 0, -1)[:, :, None]), (1.0, 1.0), (None,))
+
+
+def _refuse_datasets(folder: Path) -> None:
+    """Raise InputError for a dataset as a whole, and for the labels of an export that numbers them in its own way."""
+    places = [place for place in (folder / "labelsTr", folder / "brainspade" / "pv") if place.is_dir()]
+    if places:
+        usable = next((place for place in places if any(map(is_nifti, place.iterdir()))), None)
+        if usable is None:
+            raise InputError(f"{folder} is a dataset whose labels are no NIfTI files, which --labels takes.")
+        raise InputError(f"{folder} is a dataset, images and all; give its labels: --labels {usable}.")
+    header = folder.parent / "dataset.json"
+    if folder.name == "labelsTr" and header.is_file():
+        try:
+            known = table(read_json(header))
+        except (OSError, ValueError):
+            return
+        labels = known.get("labels")
+        if "brainspade" in known and labels != {label.name: label.channel for label in LABELS}:
+            raise InputError(
+                f"{folder} numbers labels in its own way, as {header} says; give those of the dataset that it was"
+                f" exported from, or use {_table()}."
+            )
 
 
 def _claims(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -136,6 +136,7 @@ def _described(source: StyleSource) -> dict[str, Any]:
         "name": source.name,
         "sha256": source.sha256,
         "intensities": source.scale.to_json(),
+        "stripped": source.stripped,
         "range": None if source.place is None else source.place.to_json(),
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brainspade_cli import __version__
+from brainspade_cli.checked import items
 from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import create_json, remove_partials, write_json
 from brainspade_cli.locks import UNLOCKED, alone, hold, let_go
@@ -17,7 +18,6 @@ from brainspade_cli.sampling.shards import Shard
 
 FORMAT = 1
 RUN_FILE = "run.json"
-STRIPPED_OTHERWISE = "skulls taken off its styles in another way (the extra `strip` has come or gone)"
 
 
 def read_run(layout: RawLayout) -> dict[str, Any] | None:
@@ -52,8 +52,8 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
         if old != new and not _follows(key, begun, settings):
             plain = not isinstance(old, dict | list) and not isinstance(new, dict | list)
             name = key.replace("_", " ")
-            other = STRIPPED_OTHERWISE if key == "styles" and _files(old) == _files(new) else f"other {name}"
-            differences.append(f"{name} {_said(old)}, now {_said(new)}" if plain else other)
+            other = _stripped_otherwise(old, new) if key == "styles" else ""
+            differences.append(f"{name} {_said(old)}, now {_said(new)}" if plain else other or f"other {name}")
     if differences:
         raise DatasetError(
             f"{layout.folder} was begun with {'; '.join(differences)}. To go on, repeat the command that began it "
@@ -66,9 +66,17 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
         )
 
 
-def _files(styles: Any) -> list[list[Any]]:
-    """Channel, name and SHA-256 of the scans that a setting `styles` lists."""
-    return [list(style)[:3] for style in styles or () if isinstance(style, list)]
+def _stripped_otherwise(old: Any, new: Any) -> str:
+    """What differs between two settings `styles` whose scans are the same ones; empty where these are not.
+
+    Each style is a list of channel, name, SHA-256 and, where a skull was taken off, "stripped".
+    """
+    before, now = ([items(style) for style in items(styles)] for styles in (old, new))
+    if [style[:3] for style in before] != [style[:3] for style in now]:
+        return ""
+    if sum(map(len, before)) > sum(map(len, now)):
+        return "skulls taken off its styles, now on them (install the extra `brainspade[strip]` again)"
+    return "skulls on its styles, now taken off (by the extra `brainspade[strip]`)"
 
 
 def _follows(key: str, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

@@ -39,7 +39,7 @@ def spread_over_height(pairs: Iterable[dict[str, Any]]) -> list[int]:
     """Indices of up to `ROWS` pairs, low slices first, up to half of them with a lesion where there are both kinds.
 
     `pairs`: rows of a manifest, at least one, in any order, one for each pair. Each kind is sorted by height, by index
-    where it has none, and the one at 1/16 of its pairs is taken, at 3/16 and so on, of the kinds in turn: where there
+    where none has one, and the one at 1/16 of its pairs is taken, at 3/16 and so on, of the kinds in turn: where there
     are many, neither the lowest slice nor the highest, which show little of a brain, and none twice at one height.
     """
     columns = np.dtype([("height", np.float64), ("index", np.int64), ("lesion", np.bool_)])

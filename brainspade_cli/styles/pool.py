@@ -35,7 +35,7 @@ class StyleSource:
 
     `name` is a file's name without its folders, which may identify a patient. `slices`: float16 (S, 192, 256),
     z-scored, kept for scans that the preview may show. `place`: where a scan's style lies in what the weights saw.
-    `stripped`: a skull stripper took the skull off.
+    `stripped`: a skull stripper took the skull off. `rows`: those of the codes that pairs draw, all where it is empty.
     """
 
     channel: str
@@ -48,6 +48,7 @@ class StyleSource:
     slices: NDArray[np.float16] | None = None
     place: StylePlace | None = None
     stripped: bool = False
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class StylePool:
             pool = [source for source in self.sources if source.channel == channel]
             own = [source for source in pool if source.subject == subject] or pool
             source = own[rng.integers(len(own))]
-            row = int(height * len(source.mean))
+            rows = source.rows or range(len(source.mean))
+            row = rows[int(height * len(rows))]
             noise = torch.from_numpy(rng.standard_normal(source.mean.shape[1], dtype=np.float32))
             choices.append(StyleChoice(source, row, sample_style(source.mean[row], source.log_variance[row], noise)))
         return tuple(choices)
@@ -169,9 +171,10 @@ def _from_scan(
     place = known.place(argument.channel, _median_code(means).double().numpy())
     if scan.skull and not scan.stripped and place is not None and place.mistaken:
         raise ScanError(
-            f"{argument.path} shows a skull, and the middle of the head looks to the weights like {place.nearest}, not"
-            f" {argument.channel}: so would the images. Install the extra `brainspade[strip]`, which takes it off, or"
-            " strip the scan before."
+            f"{argument.path} shows a skull that was not taken off, and the middle of the head looks to the weights"
+            f" like {place.nearest}, not {argument.channel}: so would the images. Install the extra"
+            f" `brainspade[strip]`, which takes it off, or strip the scan; if it is a {place.nearest}, say --style"
+            f" {place.nearest}=FILE."
         )
     source = StyleSource(
         channel=argument.channel,
@@ -204,20 +207,20 @@ def _median_code(codes: torch.Tensor) -> torch.Tensor:
 
 
 def _from_bank(bundle: Bundle, known: StyleRange, argument: StyleArgument) -> StyleSource:
-    """The codes of a bank but for those that lie nearer to another modality, for what they paint looks like that.
+    """The codes of a bank, of which those are drawn that look to the weights like no other modality's.
 
-    These are few: a code is nearer to its own bank than it is in `StyleRange`'s ratio, which one in twenty exceeds.
+    What the others paint looks like that. At most one in twenty is left out, for that is how `StyleRange` is set.
     """
     assert argument.bank is not None
     bank = bundle.style_bank(argument.bank)
     places = [known.place(argument.bank, code) for code in bank.mean.double().numpy()]
-    own = torch.tensor([place is None or not place.mistaken for place in places])
     return StyleSource(
         channel=argument.channel,
         name=f"@{argument.bank}",
         sha256=bundle.config.sha256["style_bank.safetensors"],
         subject=argument.subject,
-        mean=bank.mean[own],
-        log_variance=bank.log_variance[own],
+        mean=bank.mean,
+        log_variance=bank.log_variance,
         scale=intensity_scale(bank.intensity_mean, bank.intensity_std, bank.background),
+        rows=tuple(row for row, place in enumerate(places) if place is None or not place.mistaken),
     )

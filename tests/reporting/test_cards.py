@@ -104,8 +104,10 @@ def test_labels_that_were_handed_over_are_not_said_to_be_drawn(tmp_path: Path) -
     assert "on label maps that were handed over." in card
     assert "Label maps that were handed over keep their own terms." in card
     assert run_facts(given.to_json(), "x") == given
+    assert run_facts({**RUN, "command": "brainspade sample --labels own --n 3"}, "x").given_labels
     both = dataset_card(facts(runs=(given, run_facts(RUN, "x"))))
     assert "handed over, or drawn by its diffusion model" in both
+    assert "diffusion model" not in dataset_card(facts(runs=()))
     drawn = dataset_card(facts())
     assert "do not exist" in drawn
     assert "handed over" not in drawn

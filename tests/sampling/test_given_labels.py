@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brainspade_cli.anatomy import CSF, GM, WM
+from brainspade_cli.anatomy import CSF, GM, LABELS, WM
 from brainspade_cli.errors import InputError
 from brainspade_cli.sampling import given_labels
 from brainspade_cli.sampling.given_labels import GivenLabels, LabelFile, frame, read_labels
@@ -114,11 +115,37 @@ def test_the_digest_is_of_the_contents(tmp_path: Path) -> None:
 
 
 def test_a_whole_dataset_is_answered_with_where_its_labels_are(tmp_path: Path) -> None:
-    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "labelsTr").mkdir()
+    (tmp_path / "labelsTr" / "a.png").touch()
+    with pytest.raises(InputError, match=r"is a dataset whose labels are no NIfTI files"):
+        GivenLabels(tmp_path, quiet())
+    save(tmp_path / "brainspade" / "pv" / "a.nii", ellipse_label()[:, :, None], MM)
+    with pytest.raises(InputError, match=r"is a dataset, .* --labels .*pv\."):
+        GivenLabels(tmp_path, quiet())
     save(tmp_path / "labelsTr" / "a.nii", ellipse_label()[:, :, None], MM)
     with pytest.raises(InputError, match=r"is a dataset, .* --labels .*labelsTr\."):
         GivenLabels(tmp_path, quiet())
     assert GivenLabels(tmp_path / "labelsTr", quiet()).count == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "refused"),
+    [
+        ({"labels": {"background": 0, "whole_tumour": 1}, "brainspade": {"task": "tumour"}}, True),
+        ({"labels": {label.name: label.channel for label in LABELS}, "brainspade": {"task": "all"}}, False),
+        ({"labels": {"background": 0, "CSF": 1}}, False),
+        ([], False),
+    ],
+)
+def test_labels_of_an_export_with_numbers_of_its_own_are_refused(tmp_path: Path, header: object, refused: bool) -> None:
+    """A tumour that is number 1 there would be painted as CSF."""
+    save(tmp_path / "labelsTr" / "a.nii", ellipse_label()[:, :, None], MM)
+    (tmp_path / "dataset.json").write_text(json.dumps(header))
+    if refused:
+        with pytest.raises(InputError, match=r"numbers labels in its own way, .*exported from"):
+            GivenLabels(tmp_path / "labelsTr", quiet())
+    else:
+        assert GivenLabels(tmp_path / "labelsTr", quiet()).count == 1
 
 
 def test_what_is_no_label_is_said(tmp_path: Path) -> None:

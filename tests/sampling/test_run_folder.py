@@ -81,10 +81,14 @@ def test_styles_that_were_stripped_otherwise_are_not_gone_on_with(layout: RawLay
     write_run(layout, {**SETTINGS, "styles": [["t1", "t1.nii.gz", "ab"]]}, 10, {})
     run = read_run(layout)
     assert run is not None
-    with pytest.raises(DatasetError, match=r"skulls taken off its styles in another way .* `strip` has come or gone"):
-        check_settings(layout, run, {**SETTINGS, "styles": [["t1", "t1.nii.gz", "ab", "stripped"]]}, 10)
-    with pytest.raises(DatasetError, match="begun with other styles"):
-        check_settings(layout, run, {**SETTINGS, "styles": [["t1", "t1.nii.gz", "cd", "stripped"]]}, 10)
+    stripped = {**SETTINGS, "styles": [["t1", "t1.nii.gz", "ab", "stripped"]]}
+    with pytest.raises(DatasetError, match=r"begun with skulls on its styles, now taken off .*strip"):
+        check_settings(layout, run, stripped, 10)
+    with pytest.raises(DatasetError, match=r"begun with skulls taken off its styles, now on them .*strip.* again"):
+        check_settings(layout, {**run, "settings": stripped}, run["settings"], 10)
+    for other in ([["t1", "t1.nii.gz", "cd", "stripped"]], 5, [5]):
+        with pytest.raises(DatasetError, match="styles"):
+            check_settings(layout, {**run, "settings": {**SETTINGS, "styles": other}}, run["settings"], 10)
 
 
 def test_networks_that_draw_patients_in_place_of_healthy_people_are_not_other_weights(layout: RawLayout) -> None:

@@ -1,14 +1,20 @@
 """A clinical scan as it leaves the scanner, as a style."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
 
+from brainspade_cli.errors import ScanError
 from brainspade_cli.slices import BACKGROUND_VALUE
+from brainspade_cli.styles.arguments import parse_styles
+from brainspade_cli.styles.pool import load_styles
 from brainspade_cli.styles.scan import load_style
 from brainspade_cli.styles.style_range import style_range
 from brainspade_cli.weights import open_bundle
 from tests.real_data import scan
+from tests.sampling.parts import quiet
 
 pytestmark = pytest.mark.real_data
 
@@ -20,6 +26,17 @@ def test_a_raw_scan_is_used_and_what_was_seen_is_said():
     assert 10 <= len(style.slices) <= 26
     assert "shows a skull" in style.warnings[0]
     assert "thick slices (5.5 mm)" in style.warnings[1]
+
+
+def test_a_raw_t1_is_stripped_or_refused_and_never_painted_as_a_flair():
+    arguments = parse_styles([str(scan("tcga-raw/sub-FG-6692/t1.nii.gz"))])
+    if find_spec("deepbet"):
+        (source,) = load_styles(open_bundle(), arguments, quiet()).sources
+        assert source.stripped
+        assert not source.place.mistaken
+    else:
+        with pytest.raises(ScanError, match="looks to the weights like flair, not t1"):
+            load_styles(open_bundle(), arguments, quiet())
 
 
 @pytest.mark.parametrize("name", ["oasis/sub-1113/t1.nii.gz", "brats/sub-CBICA_ABM_1/flair.nii.gz"])

@@ -117,11 +117,11 @@ def test_codes_of_a_bank_that_look_like_another_modality_are_not_drawn(tmp_path:
     codes = load_file(bundle.folder / "style_bank.safetensors")
     codes["flair.mean"][7] = 0.1
     bundle = create_or_update_bundle(bundle.folder, config_updates={}, networks={"style_bank": codes})
-    drawn = load_styles(bundle, parse_styles(["@t1", "@flair"]), quiet())
-    t1, flair = (source.mean for source in drawn.sources)
-    assert torch.equal(t1, codes["t1.mean"])
-    assert torch.equal(flair, torch.cat([codes["flair.mean"][:7], codes["flair.mean"][8:]]))
-    assert len(drawn.sources[1].log_variance) == len(flair)
+    # Whatever the channel is called, it is the bank that codes are held against.
+    styles = load_styles(bundle, parse_styles(["@t1", "t1ce=@flair"]), quiet())
+    drawn = [styles.draw(0, index) for index in range(600)]
+    assert {pair[0].slice_index for pair in drawn} == set(range(60))
+    assert {pair[1].slice_index for pair in drawn} == set(range(60)) - {7}
 
 
 def test_a_head_that_looks_like_another_modality_is_refused_until_it_is_stripped(
@@ -130,14 +130,20 @@ def test_a_head_that_looks_like_another_modality_is_refused_until_it_is_stripped
     bundle = banked(tmp_path / "weights", {"t1": 0.0, "flair": APART})
     scan = style_scan(tmp_path / "t1.nii.gz")
 
-    def loaded(skull: bool, stripped: bool) -> StylePool:
+    def loaded(skull: bool, stripped: bool, code: float = APART) -> StylePool:
         monkeypatch.setattr(pool, "load_style", lambda path: replace(load_style(path), skull=skull, stripped=stripped))
+        monkeypatch.setattr(pool, "_median_code", lambda codes: torch.full((WIDTH,), code))
         return load_styles(bundle, parse_styles([str(scan)]), quiet())
 
-    monkeypatch.setattr(pool, "_median_code", lambda codes: torch.full((WIDTH,), APART))
-    with pytest.raises(ScanError, match=r"t1\.nii\.gz shows a skull, .* like flair, not t1: so would"):
+    with pytest.raises(ScanError, match=r"t1\.nii\.gz shows a skull .* like flair, not t1: so would"):
         loaded(skull=True, stripped=False)
     assert loaded(skull=True, stripped=True).sources[0].stripped
+    # Unlike all that the weights saw, but like nothing else either: said, and no more.
+    assert any("lies outside the t1 styles" in warning for warning in loaded(True, False, -APART).warnings)
+    asked = SampleRequest((str(scan),), 1, tmp_path / "out", weights=str(tmp_path / "weights"), device="cpu")
+    assert open_run(asked, quiet()).settings["styles"][0][3:] == []
+    loaded(skull=True, stripped=True)
+    assert open_run(asked, quiet()).settings["styles"][0][3:] == ["stripped"]
     assert any("and so may what is painted after it" in warning for warning in loaded(False, False).warnings)
 
 
