@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from brainspade_cli import cli
 from brainspade_cli.anatomy import BACKGROUND, BRAINSTEM, CHANNELS, CSF, DEEP_GM, GM, OEDEMA, TUMOUR, WM
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.slices import BACKGROUND_VALUE, ScanRecord, create_slice_set, write_record
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 SLICES_PER_SCAN = 6
 # Exit code, stdout and stderr of a command.

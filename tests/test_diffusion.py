@@ -68,7 +68,7 @@ def test_schedule_is_linear_in_the_root_of_beta():
 
 
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_add_noise_keeps_unit_variance_and_uses_each_timestep(timesteps):
     one = torch.ones(len(timesteps), 3, 2, 2)
     signal = SCHEDULE.add_noise(one, torch.zeros_like(one), torch.tensor(timesteps))
@@ -131,7 +131,7 @@ def test_ddim_is_its_closed_form(steps):
 
 
 @given(st.integers(1, 1500), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_visited_timesteps_are_different_rise_and_end_at_the_noisiest(total, data):
     count = data.draw(st.integers(1, total))
     visited = visited_timesteps(NoiseSchedule(ScheduleConfig(steps=total)), count)

@@ -156,7 +156,7 @@ def test_evaluations_are_spent_where_the_latents_are_made() -> None:
 
 
 @given(st.integers(1, 60), st.integers(1, 12))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_timesteps_fall_and_are_those_of_the_schedule(total: int, steps: int) -> None:
     schedule = NoiseSchedule(replace(VELOCITY.config, steps=total))
     solver = fit(schedule, steps=steps)

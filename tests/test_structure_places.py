@@ -46,7 +46,7 @@ PIECES = st.lists(
 
 
 @given(PIECES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_was_counted_is_in_its_place_and_so_is_its_mirror_image(pieces: list[tuple[int, int, int, int]]) -> None:
     labels = [(height, with_piece(structure, x, y)) for height, structure, x, y in pieces]
     rows = counted(labels)
@@ -61,7 +61,7 @@ def test_what_was_counted_is_in_its_place_and_so_is_its_mirror_image(pieces: lis
 
 
 @given(PIECES, PIECES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_joined_places_are_those_of_both(
     some: list[tuple[int, int, int, int]], others: list[tuple[int, int, int, int]]
 ) -> None:

@@ -140,7 +140,7 @@ def test_painting_hardly_changes_by_half_precision(folder: Path, parts) -> None:
     values=st.lists(st.floats(-1, 1), min_size=1, max_size=6),
     scale=st.sampled_from([1e-30, 1e-12, 1e-6, 1.0, 6e4, 7e4, 1e8, 1e30]),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_tensor_loses_more_than_half_precision_rounding(tmp_path: Path, values: list[float], scale: float) -> None:
     tensor = torch.tensor(values) * scale
     bundle = create_or_update_bundle(
@@ -461,7 +461,7 @@ JSON = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_change_to_a_config_is_read_or_refused_in_words(data: st.DataObject) -> None:
     document = json.loads(json.dumps(WHOLE.to_json()))
     *way, last = data.draw(st.sampled_from(leaves(document)[1:]))

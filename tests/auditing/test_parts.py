@@ -26,7 +26,7 @@ def descriptors():
     return Descriptors()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.floats(0.01, 1000), st.floats(-500, 500), st.integers(-20, 20), st.integers(-20, 20))
 def test_scale_offset_and_place_of_an_image_change_nothing(scale, offset, x, y):
     image = image_of(label_of(0, 0), 0).astype(np.float64)
@@ -35,7 +35,7 @@ def test_scale_offset_and_place_of_an_image_change_nothing(scale, offset, x, y):
     assert torch.allclose(first, second, atol=2e-2)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.floats(-11, 11), st.booleans(), st.floats(-3, 3), st.floats(-3, 3))
 @example(0.0, False, 0.5, 0.5)
 def test_a_rigid_motion_is_found_again(angle, mirrored, x, y):
@@ -95,7 +95,7 @@ def test_a_brain_beyond_the_frame_is_cut_off_without_harm():
     assert fold_block([centred(np.zeros((10, 20), np.float32), np.zeros((10, 20), bool))]).eq(0).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 0.5), st.floats(0.02, 0.1))
 def test_the_threshold_lies_beyond_people_and_ignores_a_few_twins(seed, centre, spread):
     scores = np.tanh(np.random.default_rng(seed).normal(np.arctanh(centre), spread, 2000))

@@ -14,7 +14,7 @@ values = arrays.arrays(np.float64, COUNT, elements=st.floats(-5, 5, width=32))
 counts = arrays.arrays(np.int64, COUNT, elements=st.integers(0, 3))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values, counts, counts)
 def test_of_one_kind_it_is_that_of_scipy(numbers, first, second):
     if first.sum() == 0 or second.sum() == 0:

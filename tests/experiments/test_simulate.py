@@ -17,7 +17,7 @@ def as_it_is(monkeypatch):
         monkeypatch.setattr(simulate, name, 0.0)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32), st.booleans())
 @example(877806, True)
 def test_pairs_are_z_scored_brains_on_their_deformed_label(seed, tumour):

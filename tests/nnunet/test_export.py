@@ -122,7 +122,6 @@ def test_mixed_formats_follow_the_first_and_names_are_kept_apart(tmp_path, run):
     real=st.sets(st.from_regex(r"(s1_|s2_|ss1_|a_)?[ab01]{1,2}", fullmatch=True)),
     names=st.lists(st.sampled_from("ab"), min_size=4, max_size=4),
 )
-@settings(deadline=None)
 def test_case_names_never_collide_and_change_only_where_they_must(synthetic, real, names):
     parts = [sorted(part) for part in synthetic]
     prefixes = case_prefixes(parts, names[: len(parts)], sorted(real))
@@ -133,7 +132,7 @@ def test_case_names_never_collide_and_change_only_where_they_must(synthetic, rea
 
 
 @given(order=st.permutations(range(8)))
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_source_numbering_does_not_matter_only_names_do(tmp_path_factory, reporter, order):
     """The same anatomy, its labels numbered anyhow, gives the same task labels."""
     root = tmp_path_factory.mktemp("order")

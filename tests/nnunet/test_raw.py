@@ -231,7 +231,7 @@ def test_plane_survives_either_format(tmp_path, plane, height, ending):
     noise=st.binary(min_size=1, max_size=6),
     cut=st.booleans(),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_file_is_a_dataset_error_or_read(tmp_path, ending, place, noise, cut):
     data = encode_plane(phantom(3)[1][::4, ::4].copy(), 0.0, ending)
     start = int(place * len(data))

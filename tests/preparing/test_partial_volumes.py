@@ -19,7 +19,7 @@ def test_the_label_table_is_consecutive_from_background():
     assert LABELS[0].name == "background"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     brain=fraction,
     tissues=hnp.arrays(np.float32, (3, *SHAPE), elements=st.floats(0, 1, width=32)),

@@ -78,7 +78,7 @@ def test_unusable_files_are_named_with_the_reason(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(offset=st.integers(0, 347), value=st.integers(0, 255), cut=st.integers(0, 2000))
 def test_a_mutated_file_never_gives_anything_but_a_volume_or_a_scan_error(tmp_path_factory, offset, value, cut):
     folder = tmp_path_factory.mktemp("mutated")

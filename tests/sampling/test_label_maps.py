@@ -14,7 +14,7 @@ def logits(seed: int, spread: float) -> torch.Tensor:
 
 
 @given(st.integers(0, 2**31), st.sampled_from([0.0, 0.1, 1.0, 10.0, 1000.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bytes_sum_to_255_stay_near_the_fractions_and_agree_with_the_label(seed, spread):
     values = logits(seed, spread)
     maps, labels = to_maps(values)

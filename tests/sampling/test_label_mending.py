@@ -34,7 +34,7 @@ def drawn(seed: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(st.integers(0, 2**31), st.sampled_from([0.1, 1.0, 30.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_background_has_no_share_within_a_brain_and_all_else_stays(seed: int, spread: float) -> None:
     maps, label = drawn(seed, spread)
     before, labelled = maps.copy(), label.copy()
@@ -90,7 +90,7 @@ def test_crumbs_become_background(loose: bool) -> None:
 
 
 @given(st.integers(0, 2**31), st.integers(8, 180), st.integers(8, 240), st.integers(1, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_lesions_are_replaced_by_the_tissue_nearest_to_them(seed: int, x: int, y: int, radius: int) -> None:
     maps, label = drawn(seed, 1.0)
     for lesion in LESIONS:
@@ -158,7 +158,7 @@ def test_a_structure_behind_background_becomes_neither_itself_nor_another() -> N
 
 
 @given(st.integers(0, 2**31), st.integers(8, 180), st.integers(8, 240), st.integers(1, 12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_maps_and_label_agree_after_structures_have_left(seed: int, x: int, y: int, radius: int) -> None:
     maps, label = drawn(seed, 1.0)
     columns, rows = np.indices(label.shape)

@@ -23,7 +23,7 @@ def with_disc(brain: np.ndarray, radius: float, centre: tuple[int, int] = (96, 1
 
 
 @given(st.integers(0, 2**31), st.floats(0.2, 30.0), st.integers(0, 191), st.integers(0, 255), st.integers(0, 40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_soft_maps_are_partial_volumes_and_the_same_far_away(
     seed: int, spread: float, x: int, y: int, radius: int
 ) -> None:

@@ -65,7 +65,7 @@ def test_nothing_drawn_changes_nothing(augmenter: Augmenter) -> None:
     torch.testing.assert_close(result, image, atol=1e-4, rtol=0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.booleans())
 def test_background_and_brain_stay_apart(number: int, remap: bool) -> None:
     augmenter = Augmenter.on(torch.device("cpu"))

@@ -109,7 +109,7 @@ def test_scans_without_labels_are_never_content(slice_set: SliceSet) -> None:
     assert any(not table.records[table.volumes[row]].has_labels for row in every.tolist())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.floats(0, 0.3), st.floats(0, 45), st.floats(0, 30))
 def test_deformed_maps_are_still_maps(number: int, scale: float, degrees: float, shift: float) -> None:
     maps = torch.rand(2, CHANNELS, 24, 32, generator=seeded(number)).softmax(dim=1)

@@ -43,7 +43,7 @@ def step_of(folder: Path) -> int:
     return 0 if found is None else int(found[1]["step"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["tensors.safetensors", "state.json"]),
     how=st.sampled_from(["cut", "flip", "grow", "remove"]),

@@ -38,7 +38,7 @@ def test_elastic_deformations_have_the_deviation_asked_for_and_differ_by_sample(
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_deformed_maps_are_partial_volumes_again(seed):
     generator = torch.Generator().manual_seed(seed)
     maps = torch.softmax(5 * torch.randn(2, CHANNELS, 24, 32, generator=generator), dim=1)

@@ -34,7 +34,7 @@ def test_kl_is_that_of_torch_with_each_reduction():
 
 
 @given(st.floats(-3, 3), st.floats(-5, 5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_kl_is_zero_at_the_prior_and_positive_elsewhere(mean, log_variance):
     value = losses.spatial_kl(torch.tensor([[mean]]), torch.tensor([[log_variance]])).item()
     assert value >= -1e-6
@@ -52,7 +52,7 @@ def test_hinge_of_the_discriminator_stops_caring_beyond_the_margin():
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_hinge_of_the_generator_is_minus_the_mean_and_never_saturates(scores):
     fake = [[torch.full((2, 1, 3, 3), score, requires_grad=True)] for score in scores]
     value = losses.hinge_generator_loss(fake)
@@ -79,7 +79,7 @@ def test_feature_matching_moves_the_fake_alone():
 
 
 @given(st.floats(0.1, 10), st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_contrastive_loss_sees_direction_alone(scale, seed):
     code = normal((3, 8), seed)
     assert losses.contrastive_loss(code, scale * code).item() == pytest.approx(0, abs=1e-5)
@@ -127,7 +127,7 @@ def test_least_squares_losses_pull_scores_to_their_targets():
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.integers(1, 1000), st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_ramp_runs_from_end_to_end_and_stays_between(first, second, steps, data):
     step = data.draw(st.integers(0, steps - 1))
     assert losses.ramp((first, second), 0, steps) == first

@@ -26,7 +26,7 @@ def brain(tissue: int, size: int = 12) -> torch.Tensor:
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_transplant_is_a_partial_volume_map_again(seed):
     generator = torch.Generator().manual_seed(seed)
     donors, hosts = torch.softmax(4 * torch.randn(2, 3, CHANNELS, 8, 8, generator=generator), dim=2)
