@@ -456,10 +456,11 @@ def test_pv_maps_are_kept_and_can_be_painted_again(request_for: Callable[..., Sa
 
 
 def test_a_preview_goes_up_and_says_how_high_each_slice_lies(
-    request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch
+    finished: Path, request_for: Callable[..., SampleRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captions = captured_captions(monkeypatch)
     folder = request_for().folder
+    shutil.copytree(finished, folder)
     run_sampling(request_for(), quiet())
     listed = {row["case"]: row for row in rows(RawLayout(folder, ".nii.gz"))}
     shown = [listed[caption.split(", ")[0]] for caption in captions]
