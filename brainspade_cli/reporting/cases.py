@@ -18,6 +18,7 @@ from brainspade_cli.evaluating.image_statistics import standardise
 from brainspade_cli.evaluating.read_raw import RawSlices
 from brainspade_cli.evaluating.slice_source import Slice, evenly
 from brainspade_cli.files import sha256
+from brainspade_cli.sampling.preview import case_caption
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.scan import load_style
 
@@ -43,11 +44,7 @@ class ShownCase:
     @property
     def caption(self) -> str:
         """Its name, and what is to be known of it."""
-        notes = [self.name]
-        notes += [f"z {round(self.height)} mm"] if self.height is not None else []
-        notes += ["lesion"] if self.row.get("lesion") is True else []
-        notes += ["failed its checks"] if self.row.get("problems") else []
-        return ", ".join(notes)
+        return case_caption(self.name, self.height, self.row)
 
 
 def shown_cases(found: RawSlices, most: int, styles: Mapping[str, NDArray[np.float32]]) -> Iterator[ShownCase]:

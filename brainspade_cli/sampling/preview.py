@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,19 @@ class PreviewRow:
     caption: str
     label: NDArray[np.uint8]
     panels: tuple[PreviewPanel, ...]
+
+
+def case_caption(name: str, height: float | None, row: Mapping[str, Any], *notes: str) -> str:
+    """A case's name, and what is to be known of it: its height in mm, a lesion, further notes, checks that it failed.
+
+    `row`: its row in the manifest, empty where there is none.
+    """
+    parts = [name]
+    parts += [f"z {round(height)} mm"] if height is not None else []
+    parts += ["lesion"] if row.get("lesion") is True else []
+    parts += notes
+    parts += ["failed its checks"] if row.get("problems") else []
+    return ", ".join(parts)
 
 
 def preview_sheet(rows: Sequence[PreviewRow], labels: Sequence[Label] = LABELS) -> Image.Image:

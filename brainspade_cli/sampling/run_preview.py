@@ -16,7 +16,7 @@ from brainspade_cli.files import replacing
 from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.sampling.manifest import rows
-from brainspade_cli.sampling.preview import PreviewPanel, PreviewRow, preview_sheet
+from brainspade_cli.sampling.preview import PreviewPanel, PreviewRow, case_caption, preview_sheet
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.pool import StylePool, StyleSource
 
@@ -55,12 +55,8 @@ def spread_over_height(pairs: Iterable[dict[str, Any]]) -> list[int]:
 def _read_row(layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, str, str], StyleSource]) -> PreviewRow:
     label = _own(layout.label_path(row["case"]))
     contrast = row.get("oedema_contrast")
-    height = number(row.get("position_mm"))
-    notes = [] if height is None else [f"z {round(height)} mm"]
-    notes += ["lesion"] if row["lesion"] else []
-    notes += [f"oedema at {contrast:.0%}"] if type(contrast) is float and contrast < 1 else []
-    notes += ["failed its checks"] if row["problems"] else []
-    caption = ", ".join([row["case"], *notes])
+    notes = [f"oedema at {contrast:.0%}"] if type(contrast) is float and contrast < 1 else []
+    caption = case_caption(row["case"], number(row.get("position_mm")), row, *notes)
     return PreviewRow(caption, label.astype(np.uint8), tuple(_panels(layout, row, sources)))
 
 
