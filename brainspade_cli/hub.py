@@ -92,14 +92,15 @@ def list_weights() -> list[Bundle]:
 
     Cached repositories of other kinds and revisions with a missing file are left out.
     """
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     bundles: list[Bundle] = []
     with suppress(WeightsError):
         bundles.append(open_bundle())
     try:
-        repositories = sorted(scan_cache_dir().repos, key=lambda repository: repository.repo_id)
+        # Named, since scan_cache_dir would look where the cache was when it was imported.
+        repositories = sorted(scan_cache_dir(constants.HF_HUB_CACHE).repos, key=lambda repository: repository.repo_id)
     except CacheNotFound:
         return bundles
     for repository in repositories:
