@@ -23,6 +23,7 @@ from brainspade_cli.sampling.given_labels import GivenLabels
 from brainspade_cli.sampling.label_blocks import require_kind
 from brainspade_cli.sampling.manifest import pairs_made
 from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.sampling.run_folder import read_run
 from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.sampling.solvers import few_steps, resolved, solver_of
 from brainspade_cli.styles.arguments import channels_of, parse_styles
@@ -142,7 +143,7 @@ def _described(source: StyleSource) -> dict[str, Any]:
 
 
 def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
-    """Open weights, styles and labels; raises InputError and its kin for whatever cannot be used."""
+    """Open weights, styles and labels; raises InputError and its kin for what cannot be used, the folder among it."""
     if request.pairs < 1:
         raise InputError(f"--n must be at least 1, not {request.pairs}.")
     if request.file_format not in FILE_ENDINGS:
@@ -151,6 +152,8 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
         raise InputError(f"--batch-size must be at least 1, or auto, not {request.batch_size}.")
     if request.labels is not None and request.plan.tumour:
         raise InputError("--tumour asks for new labels and --labels gives some; leave one of them out.")
+    layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])
+    read_run(layout)  # refuses what holds something else before styles are read: minutes, where they are many
     arguments = parse_styles(request.styles)
     check_channel_names(channels_of(arguments))
     compute = open_compute(request.device, request.precision)
@@ -167,7 +170,6 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
             " Choose other scans or other weights, or leave --strict out and look at the preview."
         )
     labels = None if request.labels is None else GivenLabels(request.labels, reporter)
-    layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])
     settings = _settings(request, plan, bundle, styles, labels, compute)
     return SampleRun(request, plan, layout, bundle, styles, labels, compute, settings)
 

@@ -23,13 +23,15 @@ RUN_FILE = "run.json"
 def read_run(layout: RawLayout) -> dict[str, Any] | None:
     """run.json of a dataset that a run has begun, None for a folder that is empty or absent.
 
-    Raises DatasetError for a folder that holds anything else.
+    Raises DatasetError for a file, and for a folder that holds anything else.
     """
     path = layout.provenance / RUN_FILE
     try:
         run = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
-        if layout.folder.exists() and (not layout.folder.is_dir() or any(_contents(layout))):
+        if layout.folder.exists() and not layout.folder.is_dir():
+            raise DatasetError(f"{layout.folder} is a file; give the folder of a dataset with --out.") from None
+        if any(_contents(layout)):
             if path.exists():  # another shard has begun the run between our two looks
                 return read_run(layout)
             raise DatasetError(f"{layout.folder} holds something else; choose an empty folder with --out.") from None

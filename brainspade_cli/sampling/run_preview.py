@@ -55,7 +55,7 @@ def spread_over_height(pairs: Iterable[dict[str, Any]]) -> list[int]:
 def _read_row(layout: RawLayout, row: dict[str, Any], sources: dict[tuple[str, str, str], StyleSource]) -> PreviewRow:
     label = _own(layout.label_path(row["case"]))
     contrast = row.get("oedema_contrast")
-    notes = [f"oedema at {contrast:.0%}"] if type(contrast) is float and contrast < 1 else []
+    notes = [f"oedema at {contrast:.0%} contrast"] if type(contrast) is float and contrast < 1 else []
     caption = case_caption(row["case"], number(row.get("position_mm")), row, *notes)
     return PreviewRow(caption, label.astype(np.uint8), tuple(_panels(layout, row, sources)))
 

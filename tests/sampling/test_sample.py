@@ -420,7 +420,7 @@ def test_a_folder_of_something_else_is_left_alone(request_for: Callable[..., Sam
     folder.mkdir()
     (folder / "thesis.docx").touch()
     with pytest.raises(DatasetError, match="holds something else"):
-        run_sampling(request_for(), quiet())
+        run_sampling(request_for(styles=("no scan is read.nii.gz",)), quiet())
     assert [path.name for path in folder.iterdir()] == ["thesis.docx"]
 
 
