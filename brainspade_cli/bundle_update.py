@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from brainspade_cli.anatomy import NAMES
+from brainspade_cli.bundle import Bundle, read_config
 from brainspade_cli.bundle_config import CONFIG_FILE, FORMAT, MADE_BY, TRAINING_CODES, BundleConfig, NetworkConfigs
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import remove_partials, replacing, sha256, write_json
 from brainspade_cli.networks.configs import DECODING_LAYERS
 from brainspade_cli.presets import preset
 from brainspade_cli.tensors import save_tensors
-from brainspade_cli.weights import Bundle, read_config
 
 # safetensors makes files that their owner alone can read.
 READABLE = 0o644

@@ -15,12 +15,13 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from brainspade_cli.bundle import Bundle, open_folder, open_installed, read_config
 from brainspade_cli.bundle_config import CARD_FILE, CONFIG_FILE
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import sha256, write_text
 from brainspade_cli.hub_transport import Watch, bars_for_terminals, explained, unreachable
-from brainspade_cli.weights import HUB_NAME, Bundle, open_bundle, read_config
 
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DEFAULT_REVISION = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -68,7 +69,7 @@ def push(folder: Path, name: str, *, private: bool, message: str, token: str | N
     """
     if not HUB_NAME.fullmatch(name):
         raise WeightsError(f"'{name}' is not the name of a Hub repository; give one such as org/name.")
-    bundle = open_bundle(str(folder))
+    bundle = open_folder(folder)
     for file, digest in bundle.config.sha256.items():
         path = bundle.folder / file
         if not path.is_file() or sha256(path) != digest:
@@ -97,7 +98,7 @@ def list_weights() -> list[Bundle]:
 
     bundles: list[Bundle] = []
     with suppress(WeightsError):
-        bundles.append(open_bundle())
+        bundles.append(open_installed())
     try:
         # Named, since scan_cache_dir would look where the cache was when it was imported.
         repositories = sorted(scan_cache_dir(constants.HF_HUB_CACHE).repos, key=lambda repository: repository.repo_id)

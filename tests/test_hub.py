@@ -493,6 +493,14 @@ def test_a_push_without_leave_is_explained(hub: Hub, folder: Path) -> None:
         push(folder, "no-owner", private=True, message="first", token="write-token")
 
 
+def test_what_is_no_folder_is_not_pushed(hub: Hub, folder: Path) -> None:
+    with pytest.raises(WeightsError, match="There is no folder lab/brains; give the folder"):
+        push(Path(NAME), "lab/others", private=True, message="first", token="write-token")
+    with pytest.raises(WeightsError, match=r"config\.json is a file; give the folder"):
+        push(folder / "config.json", NAME, private=True, message="first", token="write-token")
+    assert not hub.created
+
+
 @pytest.mark.parametrize(
     ("status", "wait", "words"),
     [

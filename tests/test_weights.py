@@ -12,7 +12,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brainspade_cli import weights as weights_module
 from brainspade_cli.anatomy import NAMES
 from brainspade_cli.bundle_config import BundleConfig, ConditionTable, LatentStatistics, NetworkConfigs, People, Solver
 from brainspade_cli.bundle_update import create_or_update_bundle
@@ -547,7 +546,7 @@ def test_the_default_is_inside_the_package_or_beside_it(
 ) -> None:
     package = tmp_path / "site" / "brainspade_cli"
     package.mkdir(parents=True)
-    monkeypatch.setattr(weights_module.resources, "files", lambda name: tmp_path / "site" / name)
+    monkeypatch.setattr("brainspade_cli.bundle.resources.files", lambda name: tmp_path / "site" / name)
     with pytest.raises(WeightsError, match="came without weights"):
         open_bundle()
     (tmp_path / "site" / "weights").symlink_to(folder)

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_config import TENSOR_FILES, TRAINING_CODES
 from brainspade_cli.errors import DatasetError, InputError, WeightsError
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reading import read_json
 from brainspade_cli.reporting.facts import RUNS_FILE
 from brainspade_cli.sampling.run_folder import RUN_FILE
-from brainspade_cli.weights import Bundle, open_bundle
+from brainspade_cli.weights import open_bundle
 
 # Codes may be put into weights, and taken out, after the dataset was made.
 _FILES = frozenset(TENSOR_FILES) - {f"{TRAINING_CODES}.safetensors"}

@@ -9,7 +9,7 @@ from brainspade_cli.auditing.codes import IMAGES, CodeJudge
 from brainspade_cli.auditing.cuts import LABELS
 from brainspade_cli.auditing.people import PeopleJudge
 from brainspade_cli.auditing.scores import SliceScore
-from brainspade_cli.weights import Bundle
+from brainspade_cli.bundle import Bundle
 
 # With fewer people, what they agree by says little about people.
 FEW_PEOPLE = 6

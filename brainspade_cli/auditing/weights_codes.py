@@ -8,13 +8,13 @@ from typing import Any
 
 from brainspade_cli.auditing.codes import CodeJudge, code_judges, make_codes
 from brainspade_cli.auditing.cuts import RealSlices
+from brainspade_cli.bundle import Bundle, read_config
 from brainspade_cli.bundle_config import TRAINING_CODES
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, WeightsError
 from brainspade_cli.files import disk_errors
 from brainspade_cli.slices import open_slice_set
-from brainspade_cli.weights import Bundle, read_config
 
 
 def add_training_codes(weights: Path, slices: Path, reporter: Reporter, seed: int = 0) -> dict[str, Any]:

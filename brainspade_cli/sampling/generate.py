@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brainspade_cli.anatomy import BACKGROUND
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.networks.layout import channels_last
@@ -24,7 +25,6 @@ from brainspade_cli.sampling.oedema import mixture, with_contrast
 from brainspade_cli.sampling.plan import BLOCK, WIDE_BLOCK, PairPlan
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.pool import StyleChoice, StylePool
-from brainspade_cli.weights import Bundle
 
 # What the networks paint as brain stays this far above the background's value.
 MARGIN = 0.01

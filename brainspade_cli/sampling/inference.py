@@ -7,12 +7,12 @@ from typing import cast
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.devices import Compute
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.networks.spade_generator import OneChannelConv, SpadeGenerator, SpadeNorm
-from brainspade_cli.weights import Bundle
 
 
 def open_denoiser(bundle: Bundle, population: str, compute: Compute) -> LabelDenoiser:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_config import ConditionTable
 from brainspade_cli.devices import Compute
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
@@ -28,7 +29,6 @@ from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, WIDE_BLOCK, PairPl
 from brainspade_cli.sampling.randomness import Stream, generator, torch_generator
 from brainspade_cli.sampling.solvers import resolved, solver_of
 from brainspade_cli.structure_places import misplaced, open_places
-from brainspade_cli.weights import Bundle
 
 # How many failed labels are drawn again at once. Mostly one of a block fails: by ones each costs a quarter more than by
 # twos, and nothing is drawn that nobody needs.

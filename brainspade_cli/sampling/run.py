@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainspade_cli import __version__
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.errors import InputError
@@ -28,7 +29,7 @@ from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.sampling.solvers import few_steps, resolved, solver_of
 from brainspade_cli.styles.arguments import channels_of, parse_styles
 from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
-from brainspade_cli.weights import Bundle, open_bundle
+from brainspade_cli.weights import open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
 PAIRS_VERSION = 15

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.diffusion import GENERAL, sampler_named, samplers, step_count
 from brainspade_cli.errors import InputError
 from brainspade_cli.sampling.plan import AUTO, FITTED, PairPlan
-from brainspade_cli.weights import Bundle
 
 
 def resolved(plan: PairPlan, bundle: Bundle) -> PairPlan:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, ScanError
 from brainspade_cli.files import sha256
@@ -19,7 +20,6 @@ from brainspade_cli.styles.arguments import StyleArgument, channels_of
 from brainspade_cli.styles.intensities import IntensityScale, intensity_scale
 from brainspade_cli.styles.scan import load_style
 from brainspade_cli.styles.style_range import StylePlace, StyleRange, style_range
-from brainspade_cli.weights import Bundle
 
 ENCODER_BATCH = 16
 # How far a slice's code keeps its own way from the median code of its scan. A scan has one contrast, which its lowest

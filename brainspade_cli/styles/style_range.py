@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.weights import Bundle
+from brainspade_cli.bundle import Bundle
 
 # 19 of 20 codes of a bank lie within its limit. Fewer than 20 codes cannot say where that is.
 SHARE = 0.95

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from brainspade_cli.bundle_config import ConditionTable, LatentStatistics, Solver
+from brainspade_cli.bundle import read_config
+from brainspade_cli.bundle_config import CONFIG_FILE, ConditionTable, LatentStatistics, Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError
 from brainspade_cli.structure_places import join_places
@@ -20,7 +21,7 @@ from brainspade_cli.training.latents import latent_statistics, open_latents
 from brainspade_cli.training.perceptual import PerceptualLoss, feature_extractor
 from brainspade_cli.training.run import Run, TrainingRequest, open_run
 from brainspade_cli.training.solver import denoiser_solver
-from brainspade_cli.weights import CONFIG_FILE, open_bundle, read_config
+from brainspade_cli.weights import open_bundle
 
 
 def train_labels(request: TrainingRequest, population: str, reporter: Reporter) -> dict[str, Any]:

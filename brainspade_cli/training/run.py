@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from brainspade_cli.bundle_config import BundleConfig, People
+from brainspade_cli.bundle import Bundle, read_config
+from brainspade_cli.bundle_config import CONFIG_FILE, BundleConfig, People
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
@@ -22,7 +23,7 @@ from brainspade_cli.slices import ScanRecord, SliceSet, open_slice_set
 from brainspade_cli.training.checkpoints import has_checkpoint, newest_checkpoint
 from brainspade_cli.training.loop import Stage, step_seed, train
 from brainspade_cli.training.machine import Machine, open_machine, seeded
-from brainspade_cli.weights import CONFIG_FILE, Bundle, open_bundle, read_config
+from brainspade_cli.weights import open_bundle
 
 Network = TypeVar("Network", bound=nn.Module)
 # What stands for the weights that came with the package, where weights to start from are named.

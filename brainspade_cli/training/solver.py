@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.diffusion import GENERAL, NoiseSchedule, samplers
@@ -15,7 +16,6 @@ from brainspade_cli.fitted_sampler import REFERENCE_STEPS, STEPS, Draws, fewest_
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.sampling.label_blocks import draw_condition, has_kind
 from brainspade_cli.training.loop import step_generator, step_seed
-from brainspade_cli.weights import Bundle
 
 # Latents that a denoiser sees at once, so that memory does not follow how many labels it is fitted to.
 TOGETHER = 16

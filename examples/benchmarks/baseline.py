@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from plain import plain_attention
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.diffusion import NoiseSchedule, sample_latents
 from brainspade_cli.geometry import grid_affine
 from brainspade_cli.lesion_sides import across
@@ -23,7 +24,6 @@ from brainspade_cli.preparing.partial_volumes import quantise
 from brainspade_cli.sampling.label_blocks import draw_condition
 from brainspade_cli.sampling.label_checks import ACROSS_PIXELS, RARE, label_problems
 from brainspade_cli.styles.pool import StylePool
-from brainspade_cli.weights import Bundle
 
 STEPS = 80
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from plain import plain_attention
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.sampling import case_writer, generate, inference, label_blocks, lanes, sample
 from brainspade_cli.sampling.plan import BLOCK, WIDE_BLOCK
 from brainspade_cli.sampling.run import SampleRequest
-from brainspade_cli.weights import Bundle
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute
 from brainspade_cli.diffusion import samplers
@@ -21,7 +22,6 @@ from brainspade_cli.sampling.lanes import Lanes
 from brainspade_cli.sampling.plan import BLOCK, FITTED, PairPlan
 from brainspade_cli.sampling.run import PAIRS_VERSION
 from brainspade_cli.sampling.solvers import resolved
-from brainspade_cli.weights import Bundle
 
 COUNTS = (2, 3, 4, 5, 6, 8, 10, 15, 20, 40, 80)
 

@@ -31,6 +31,7 @@ from commands import sample_command
 from curve import COUNTS, curve, planned, plot
 from shares import busy_seconds, flops, parameters, peak_flops, request_for
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.errors import BrainspadeError
@@ -39,7 +40,7 @@ from brainspade_cli.sampling.sample import run_sampling
 from brainspade_cli.sampling.solvers import resolved
 from brainspade_cli.styles.arguments import channels_of, parse_styles
 from brainspade_cli.styles.pool import load_styles
-from brainspade_cli.weights import Bundle, open_bundle
+from brainspade_cli.weights import open_bundle
 
 STYLE = Path(__file__).parent.parent / "quickstart" / "flair.nii.gz"
 PARTS = ("speed", "shares", "changes", "commands", "curve")

@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute
 from brainspade_cli.sampling import case_writer, generate, label_blocks, sample
 from brainspade_cli.sampling.run import SampleRequest
-from brainspade_cli.weights import Bundle
 
 # What is timed of each of a bundle's files.
 PARTS = {"denoiser": "denoiser", "label_autoencoder": "decoder", "spade_generator": "painter"}

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from brainspade_cli.anatomy import BACKGROUND
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.diffusion import GENERAL, NoiseSchedule, sample_latents
 from brainspade_cli.files import replacing
 from brainspade_cli.geometry import GRID_SHAPE, grid_affine
 from brainspade_cli.sampling.label_maps import to_maps, without_lesions
 from brainspade_cli.sampling.label_mending import close_gaps, drop_crumbs
-from brainspade_cli.weights import Bundle, open_bundle
+from brainspade_cli.weights import open_bundle
 
 SPACING_MM = 4
 FIRST, LAST = 30, 140

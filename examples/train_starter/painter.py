@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_update import copy_bundle, create_or_update_bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.networks.style_encoder import StyleEncoder
@@ -28,7 +29,7 @@ from brainspade_cli.training.machine import open_machine
 from brainspade_cli.training.painter import NAME as PAINTER
 from brainspade_cli.training.run import TrainingRequest
 from brainspade_cli.training.style_bank import make_style_bank
-from brainspade_cli.weights import Bundle, open_bundle
+from brainspade_cli.weights import open_bundle
 
 ENTRIES = ("stages", "modalities", "datasets", "perceptual", "people")
 # How much of the average is the end of the training.

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from brainspade_cli.anatomy import CHANNELS, CSF, GM, OEDEMA, TUMOUR, WM
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_config import ConditionTable, LatentStatistics
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
@@ -23,7 +24,6 @@ from brainspade_cli.presets import Preset, preset
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.styles.intensities import intensity_scale
 from brainspade_cli.styles.pool import StylePool, StyleSource
-from brainspade_cli.weights import Bundle
 from tests.phantoms import save, t1_of, tissue_phantom
 
 CONDITIONS = ConditionTable((0.3, 0.5, 0.7), (0.01, 0.05, 0.2), ((4.0, 2.0, 2.0), (4.0, 1.0, 3.0)))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from brainspade_cli.anatomy import BACKGROUND, OEDEMA, WM
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.devices import Compute, open_compute
 from brainspade_cli.errors import BrainspadeError, InputError
 from brainspade_cli.sampling import generate, label_blocks
@@ -18,7 +19,6 @@ from brainspade_cli.sampling.plan import BLOCK, PairPlan
 from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.slices import BACKGROUND_VALUE
 from brainspade_cli.styles.pool import StyleChoice
-from brainspade_cli.weights import Bundle
 from tests.sampling.parts import (
     Accelerator,
     EllipseLabels,

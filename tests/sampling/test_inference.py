@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn.utils.parametrize import is_parametrized
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.devices import Compute
 from brainspade_cli.networks.spade_generator import SpadeGenerator
 from brainspade_cli.sampling.inference import open_autoencoder, open_denoiser, open_generator
-from brainspade_cli.weights import Bundle
 from tests.sampling.parts import ellipse_label, one_hot_maps, tiny_bundle
 
 FP32, BF16 = (Compute(torch.device("cpu"), precision) for precision in ("fp32", "bf16"))

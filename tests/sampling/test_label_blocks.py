@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainspade_cli.anatomy import BRAINSTEM, LESIONS
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_config import ConditionTable, Solver
 from brainspade_cli.devices import Compute
 from brainspade_cli.errors import InputError, WeightsError
@@ -27,7 +28,6 @@ from brainspade_cli.sampling.label_blocks import (
 from brainspade_cli.sampling.label_checks import ACROSS_PIXELS, BOTH_SIDES, RARE, lesion_pixels
 from brainspade_cli.sampling.plan import BLOCK, MAX_ATTEMPTS, PairPlan
 from brainspade_cli.structure_places import FEWEST_PEOPLE, count_places
-from brainspade_cli.weights import Bundle
 from tests.sampling.parts import CONDITIONS, Accelerator, ellipse_label, one_hot_maps, tiny_bundle
 
 CPU = Compute(torch.device("cpu"), "fp32")

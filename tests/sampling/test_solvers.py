@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.errors import InputError
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.solvers import few_steps, resolved, solver_of
-from brainspade_cli.weights import Bundle
 from tests.sampling.parts import tiny_bundle
 
 SOLVER = Solver((700, 300, 50), ((1.0, 0.1), (0.8, 0.9, -0.5), (0.1, 1.4, -0.8, 0.3)))

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.errors import InputError, ScanError, WeightsError
 from brainspade_cli.styles.arguments import parse_styles
 from brainspade_cli.styles.pool import OWN_SHARE, StylePool, _drawn_together, _median_code, load_styles
-from brainspade_cli.weights import Bundle
 from tests.sampling.parts import flat_pool, quiet, style_scan, tiny_bundle
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.errors import InputError, ScanError
 from brainspade_cli.sampling.run import REASONS_TOLD, SampleRequest, open_run
@@ -18,7 +19,6 @@ from brainspade_cli.styles.arguments import parse_styles
 from brainspade_cli.styles.pool import StylePool, load_styles
 from brainspade_cli.styles.scan import load_style
 from brainspade_cli.styles.style_range import FEWEST_CODES, StyleRange, _distances_to_the_rest, style_range
-from brainspade_cli.weights import Bundle
 from tests.sampling.parts import quiet, style_scan, tiny_bundle
 
 WIDTH = 8

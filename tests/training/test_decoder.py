@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
@@ -17,7 +18,7 @@ from brainspade_cli.presets import Preset, preset
 from brainspade_cli.training import autoencoder
 from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.run import TrainingRequest
-from brainspade_cli.weights import Bundle, open_bundle
+from brainspade_cli.weights import open_bundle
 from tests.example_scripts import example_script
 
 TINY = preset("tiny")

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from brainspade_cli.bundle import read_config
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError
 from brainspade_cli.networks.modality_classifier import ModalityClassifier
@@ -27,7 +28,7 @@ from brainspade_cli.training.loop import Batch, step_generator
 from brainspade_cli.training.machine import open_machine
 from brainspade_cli.training.perceptual import FeatureExtractor
 from brainspade_cli.training.run import Run, TrainingRequest
-from brainspade_cli.weights import open_bundle, read_config
+from brainspade_cli.weights import open_bundle
 
 TINY = preset("tiny")
 QUICK = replace(TINY, images=replace(TINY.images, classifier_steps=1, steps=2, reconstruction_weight=1.0))

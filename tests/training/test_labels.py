@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from brainspade_cli.anatomy import LESIONS
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_config import Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError, TrainingError
@@ -30,7 +31,7 @@ from brainspade_cli.training.denoiser import LOAD_BINS, POSITION_BINS, condition
 from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.perceptual import FeatureExtractor
 from brainspade_cli.training.run import TrainingRequest
-from brainspade_cli.weights import Bundle, open_bundle
+from brainspade_cli.weights import open_bundle
 
 QUICK = replace(
     preset("tiny"),

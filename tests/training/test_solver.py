@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_config import ConditionTable, Solver
 from brainspade_cli.console import Reporter
 from brainspade_cli.files import write_json
 from brainspade_cli.training.solver import TOGETHER, denoiser_solver
-from brainspade_cli.weights import Bundle, open_bundle
+from brainspade_cli.weights import open_bundle
 from tests.example_scripts import example_script
 from tests.sampling.parts import CONDITIONS, tiny_bundle
 
