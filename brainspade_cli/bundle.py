@@ -154,11 +154,37 @@ class Bundle:
 
 
 def open_folder(folder: Path) -> Bundle:
-    """Open the bundle in a folder; raises WeightsError where there is no folder, or something else in it."""
-    if not folder.is_dir():
-        refuse_files(folder)
+    """Open the bundle in a folder, "~" expanded; raises WeightsError where there is none, or something else in it."""
+    if not is_folder(folder):
         raise WeightsError(f"There is no folder {folder}; give the folder of a weights bundle.")
+    folder = Path(os.path.expanduser(folder))
     return Bundle(folder.resolve(), read_config(folder), str(folder.resolve()))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, "~" expanded; raises WeightsError for a file and for what is named like a pickle.
+
+    A pickle is never loaded, however it is named.
+    """
+    path = Path(os.path.expanduser(path))
+    # os.path takes a name that is too long, or out of reach, for one of nothing; pathlib would raise.
+    if os.path.isdir(path):
+        return True
+    head = b""
+    if os.path.isfile(path):
+        with suppress(OSError), open(path, "rb") as handle:
+            head = handle.read(4)
+    # Protocol 2 and later begin with PROTO and the version; torch's own files are ZIP archives around a pickle.
+    is_pickle = head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
+    if is_pickle or path.suffix.lower() in _PICKLE_SUFFIXES:
+        raise WeightsError(
+            f"{path} is or is named like a pickle; pickles are never loaded, because they can run code: "
+            "give a brainspade bundle, a folder of safetensors files with a config.json."
+        )
+    if os.path.exists(path):
+        kind = "a file" if os.path.isfile(path) else "no folder"
+        raise WeightsError(f"{path} is {kind}; give the folder of a weights bundle, the one with its {CONFIG_FILE}.")
+    return False
 
 
 def open_installed() -> Bundle:
@@ -195,21 +221,3 @@ def read_config(folder: Path, where: str | None = None) -> BundleConfig:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{where} cannot be read ({error}); get the weights again.") from error
     return BundleConfig.from_json(data, where)
-
-
-def refuse_files(path: Path) -> None:
-    """Raise WeightsError where `path` is a file or is named like a pickle; a pickle is never loaded, however named."""
-    head = b""
-    if os.path.isfile(path):
-        with suppress(OSError), open(path, "rb") as handle:
-            head = handle.read(4)
-    # Protocol 2 and later begin with PROTO and the version; torch's own files are ZIP archives around a pickle.
-    is_pickle = head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
-    if is_pickle or path.suffix.lower() in _PICKLE_SUFFIXES:
-        raise WeightsError(
-            f"{path} is or is named like a pickle; pickles are never loaded, because they can run code: "
-            "give a brainspade bundle, a folder of safetensors files with a config.json."
-        )
-    if os.path.exists(path):
-        kind = "a file" if os.path.isfile(path) else "no folder"
-        raise WeightsError(f"{path} is {kind}; give the folder of a weights bundle, the one with its {CONFIG_FILE}.")

@@ -25,10 +25,10 @@ def weights_info(
 
     Example:  [bold]brainspade weights info --weights my-weights/[/bold]
     """
+    from brainspade_cli.bundle_info import bundle_info
     from brainspade_cli.weights import open_bundle
-    from brainspade_cli.weights import weights_info as describe
 
-    info = describe(open_bundle(weights, revision, offline))
+    info = bundle_info(open_bundle(weights, revision, offline))
     Reporter(as_json=as_json).result(_table(info), info)
 
 

@@ -65,7 +65,7 @@ def push(folder: Path, name: str, *, private: bool, message: str, token: str | N
     """Upload a bundle's own files (never what a training keeps beside them) as one commit; returns the commit's URL.
 
     The repository is made where it does not exist, with `private` as its visibility. Without `token`, HF_TOKEN or the
-    stored login is used. Raises WeightsError for a damaged bundle and for everything that the Hub refuses.
+    stored login is used. Raises WeightsError for what is no whole bundle and for everything that the Hub refuses.
     """
     if not HUB_NAME.fullmatch(name):
         raise WeightsError(f"'{name}' is not the name of a Hub repository; give one such as org/name.")
@@ -100,7 +100,7 @@ def list_weights() -> list[Bundle]:
     with suppress(WeightsError):
         bundles.append(open_installed())
     try:
-        # Named, since scan_cache_dir would look where the cache was when it was imported.
+        # Named, for scan_cache_dir by itself would look where this constant pointed when it was imported.
         repositories = sorted(scan_cache_dir(constants.HF_HUB_CACHE).repos, key=lambda repository: repository.repo_id)
     except CacheNotFound:
         return bundles

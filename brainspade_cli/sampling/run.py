@@ -144,7 +144,10 @@ def _described(source: StyleSource) -> dict[str, Any]:
 
 
 def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
-    """Open weights, styles and labels; raises InputError and its kin for what cannot be used, the folder among it."""
+    """Open weights, styles and labels; raises InputError and its kin for what of these cannot be used.
+
+    Raises DatasetError, before any of them is read, where `request.folder` holds something else.
+    """
     if request.pairs < 1:
         raise InputError(f"--n must be at least 1, not {request.pairs}.")
     if request.file_format not in FILE_ENDINGS:
@@ -154,7 +157,7 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     if request.labels is not None and request.plan.tumour:
         raise InputError("--tumour asks for new labels and --labels gives some; leave one of them out.")
     layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])
-    read_run(layout)  # refuses what holds something else before styles are read: minutes, where they are many
+    read_run(layout)  # for what it refuses; styles take minutes to read, where they are many
     arguments = parse_styles(request.styles)
     check_channel_names(channels_of(arguments))
     compute = open_compute(request.device, request.precision)

@@ -30,7 +30,7 @@ def read_run(layout: RawLayout) -> dict[str, Any] | None:
         run = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         if layout.folder.exists() and not layout.folder.is_dir():
-            raise DatasetError(f"{layout.folder} is a file; give the folder of a dataset with --out.") from None
+            raise DatasetError(f"{layout.folder} is no folder; choose an empty one with --out.") from None
         if any(_contents(layout)):
             if path.exists():  # another shard has begun the run between our two looks
                 return read_run(layout)

@@ -21,9 +21,10 @@ from brainspade_cli.auditing.codes import (
 from brainspade_cli.auditing.descriptors import SIZE
 from brainspade_cli.auditing.weights_codes import add_training_codes
 from brainspade_cli.bundle_config import TRAINING_CODES
+from brainspade_cli.bundle_info import bundle_info
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
-from brainspade_cli.weights import open_bundle, weights_info
+from brainspade_cli.weights import open_bundle
 from tests.auditing.folded import SLICES, folded_dataset, folded_set, hidden, image_of, label_of, new_person
 from tests.sampling.parts import tiny_bundle
 
@@ -86,7 +87,7 @@ def test_codes_hold_signs_alone(coded):
 
 
 def test_a_bundle_without_codes_is_whole_but_cannot_audit(run, mixed, bare):
-    assert weights_info(open_bundle(str(bare)))["missing"] == []
+    assert bundle_info(open_bundle(str(bare)))["missing"] == []
     code, out, error = run("audit", mixed, "--weights", bare)
     assert (code, out) == (2, "")
     assert "carry no codes" in error
@@ -99,7 +100,7 @@ def test_the_command_puts_in_the_same_codes_again(run, bare, coded, folded_folde
     code, out, _ = run("weights", "codes", folded_folder, "--out", folder, "--json", "--quiet")
     assert code == 0
     assert json.loads(out)["codes"] == {"labels": 30, "images": 30}
-    assert weights_info(open_bundle(str(folder)))["training_codes"] is True
+    assert bundle_info(open_bundle(str(folder)))["training_codes"] is True
     name = f"{TRAINING_CODES}.safetensors"
     assert (folder / name).read_bytes() == (coded / name).read_bytes()
 

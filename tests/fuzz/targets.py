@@ -172,8 +172,8 @@ def _folder(material: Material, folder: Path, rng: Rng) -> Case:
 
 def _weights(material: Material, folder: Path, rng: Rng) -> Case:
     from brainspade_cli.bundle_config import MADE_BY, TRAINING_CODES
+    from brainspade_cli.bundle_info import bundle_info
     from brainspade_cli.files import sha256
-    from brainspade_cli.weights import weights_info
 
     bundle = folder / "bundle"
     linked(material.folder / "bundle", bundle)
@@ -199,7 +199,7 @@ def _weights(material: Material, folder: Path, rng: Rng) -> Case:
 
     def run() -> None:
         opened = open_bundle(str(bundle))
-        weights_info(opened)
+        bundle_info(opened)
         for part in parts:
             if part == "style_bank":
                 opened.style_bank("t2")

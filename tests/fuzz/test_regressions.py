@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from brainspade_cli.bundle_info import bundle_info
 from brainspade_cli.errors import BrainspadeError, DatasetError, InputError, ScanError, SliceSetError, WeightsError
 from brainspade_cli.files import sha256
 from brainspade_cli.nnunet.check_case import inspect_case
@@ -38,7 +39,7 @@ from brainspade_cli.styles.arguments import parse_styles
 from brainspade_cli.styles.intensities import intensity_scale
 from brainspade_cli.styles.scan import load_style
 from brainspade_cli.training.batches import image_table, label_table_of_all
-from brainspade_cli.weights import open_bundle, weights_info
+from brainspade_cli.weights import open_bundle
 from tests.fuzz.mutations import bomb
 from tests.nnunet.sets import TABLE, real_set, synthetic_set
 from tests.phantoms import affine_of, save, t1_of, tissue_phantom
@@ -441,7 +442,7 @@ def test_a_network_larger_than_its_file_takes_no_memory(bundle: Path) -> None:
 @pytest.mark.parametrize("file", ["config.json", "style_bank.safetensors"])
 def test_a_bundle_with_a_pipe_holds_nothing_up(bundle: Path, file: str) -> None:
     _pipe(bundle / file)
-    sentence(WeightsError, lambda: weights_info(open_bundle(str(bundle))), file)
+    sentence(WeightsError, lambda: bundle_info(open_bundle(str(bundle))), file)
 
 
 def test_a_bank_with_intensities_of_no_scan_is_refused(bundle: Path) -> None:

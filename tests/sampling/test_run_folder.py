@@ -42,7 +42,7 @@ def test_a_folder_of_something_else_is_refused(layout: RawLayout, tmp_path: Path
     with pytest.raises(DatasetError, match="holds something else"):
         read_run(layout)
     (tmp_path / "file").touch()
-    with pytest.raises(DatasetError, match="file is a file; give the folder"):
+    with pytest.raises(DatasetError, match="file is no folder; choose an empty one"):
         read_run(RawLayout(tmp_path / "file", ".png"))
 
 

@@ -470,6 +470,8 @@ def test_a_preview_goes_up_and_says_how_high_each_slice_lies(
     for caption, row in zip(captions, shown, strict=True):
         assert f"z {round(row['position_mm'])} mm" in caption
         assert ("lesion" in caption) is row["lesion"]
+        faint = row["oedema_contrast"] < 1
+        assert (f"oedema at {row['oedema_contrast']:.0%} contrast" in caption) is faint
 
 
 def test_maps_without_a_height_get_none(
