@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from commands import peak_so_far
@@ -92,23 +93,24 @@ def measure(name: str, training: str, batch: int) -> list[Peak]:
         peaks.append(Peak(stage.name, batch, parameters, peak_so_far(os.getpid())))
         return trained
 
-    Run.train = watched  # type: ignore[method-assign]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            _make_slices(Path(folder) / "slices")
-            request = TrainingRequest(
-                Path(folder) / "slices",
-                Path(folder) / "weights",
-                _short(preset(name), batch),
-                device="cpu",
-                precision="bf16",
-            )
-            if training == "labels":
-                train_labels(request, "healthy", Reporter())
-            else:
-                train_images(request, "auto", Reporter())
-    finally:
-        Run.train = train  # type: ignore[method-assign]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(Run, "train", watched),
+        # Fitting a sampler takes little memory, and hours of two cores: hundreds of evaluations of a large denoiser.
+        patch("brainspade_cli.training.labels.denoiser_solver", return_value=None),
+    ):
+        _make_slices(Path(folder) / "slices")
+        request = TrainingRequest(
+            Path(folder) / "slices",
+            Path(folder) / "weights",
+            _short(preset(name), batch),
+            device="cpu",
+            precision="bf16",
+        )
+        if training == "labels":
+            train_labels(request, "healthy", Reporter())
+        else:
+            train_images(request, "auto", Reporter())
     return peaks
 
 

@@ -20,7 +20,8 @@ def test_what_does_not_fit_goes_in_halves() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc, which Linux alone has")
 @pytest.mark.slow
-def test_every_stage_is_measured() -> None:
+def test_every_stage_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brainspade_cli.training.labels.denoiser_solver", None)  # not called: no sampler is fitted
     labels, images = measure("tiny", "labels", 1), measure("tiny", "images", 1)
     assert [peak.stage for peak in labels] == ["autoencoder", "denoiser-healthy"]
     assert [peak.stage for peak in images] == ["classifier", "painter"]
