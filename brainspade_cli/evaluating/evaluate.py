@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainspade_cli import __version__
+from brainspade_cli.anatomy import CSF, GM, NAMES, WM
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import DatasetError, InputError
 from brainspade_cli.evaluating.balance import balance
@@ -93,7 +94,7 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
         "images": {channel: _images(made, real, channel, made_source.names, request.seed) for channel in made.channels},
         "styles": _styles(made, hashes, request),
         "balance": balance(rows),
-        "notes": _notes(made, real, made_source, real_source, request),
+        "notes": [*_notes_on_dataset(made_set), *_notes(made, real, made_source, real_source, request)],
     }
     with disk_errors(out):
         write_json(out, report)
@@ -210,6 +211,18 @@ def _styles(made: Collected, hashes: dict[Path, str], request: EvaluationRequest
                 }
             )
     return found
+
+
+def _notes_on_dataset(made: RawSlices) -> list[str]:
+    notes = []
+    if merged := sum(map(is_real, made.rows.values())):
+        notes.append(f"Real cases that an export merged in ({merged}) were left out.")
+    if not {NAMES[channel] for channel in (CSF, GM, WM)} <= set(made.names):
+        notes.append(
+            "The labels do not tell grey from white matter and CSF, so they need not cover the brain, and those without"
+            " a lesion are alike: agreement and the share of different labels mean nothing here."
+        )
+    return notes
 
 
 def _notes(

@@ -1,4 +1,4 @@
-"""The bulk of an export: every case, and the real test cases, into their places; those already there stay."""
+"""The bulk of an export: every case, and the real test cases, into their places; what is there and up to date stays."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from brainspade_cli.nnunet.dataset import file_names
 from brainspade_cli.nnunet.raw import RawLayout, flush_names
 from brainspade_cli.nnunet.sources import Source, Sources
 from brainspade_cli.nnunet.transfer import label_values, transfer_image, transfer_label
+from brainspade_cli.reporting.verdicts import remove_verdicts
 
 # Copying waits for the disk and compressing releases the interpreter, so threads help.
 THREADS = 4
@@ -29,23 +30,34 @@ class Job:
     lookup: NDArray[np.uint8]
 
     @property
-    def targets(self) -> tuple[Path, ...]:
-        """Every file that it makes."""
-        return tuple(target for _, target in (*self.images, *([self.label] if self.label else [])))
+    def files(self) -> tuple[tuple[Path, Path], ...]:
+        """(from, to) for each of its files."""
+        return (*self.images, *([self.label] if self.label else []))
 
     @property
     def done(self) -> bool:
-        """Whether all of these are there, and none is empty, as a power cut may leave one."""
-        return all(target.is_file() and target.stat().st_size > 0 for target in self.targets)
+        """Whether all of them are there, whole, and written since the files that they come from changed last."""
+        return all(_up_to_date(source, target) for source, target in self.files)
+
+
+def _up_to_date(source: Path, target: Path) -> bool:
+    try:
+        there, come_from = target.stat(), source.stat()
+    except OSError:
+        return False
+    # A power cut may leave an empty file. A file that took another's place may have an old date, but its change is new.
+    changed = max(come_from.st_mtime_ns, come_from.st_ctime_ns)
+    return target.is_file() and there.st_size > 0 and there.st_mtime_ns >= changed
 
 
 def copy_cases(layout: RawLayout, sources: Sources, reporter: Reporter) -> bool:
-    """Write every case that is not there yet; returns whether any label holds ignored pixels."""
+    """Write every case that is not there yet, or has changed since; returns whether any label holds ignored pixels."""
     jobs = [job for part in sources.parts for job in (*_case_jobs(layout, sources, part), *_test_jobs(layout, part))]
     if not all(job.done for job in jobs):
-        # Files were lost since: no dataset until they are back.
+        # Files were lost since, or have changed: no dataset until all are as they should be.
         layout.header.unlink(missing_ok=True)
-    for folder in {target.parent for job in jobs for target in job.targets}:
+        remove_verdicts(layout)
+    for folder in {target.parent for job in jobs for _, target in job.files}:
         folder.mkdir(exist_ok=True)
     ignore = sources.task.ignore_value
 

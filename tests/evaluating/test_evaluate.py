@@ -184,6 +184,23 @@ def test_few_slices_of_many_are_spread_over_the_set(run, dataset):
     assert "4 of 12 pairs" in report["notes"][0]
 
 
+def test_an_export_of_lesions_alone_is_told_what_means_nothing_there(run, dataset, tmp_path):
+    export([dataset], tmp_path, 600, "lesions", "tumour", reporter=quiet())
+    notes = report_of(run(tmp_path / "Dataset600_lesions", "--json", "--quiet")[1])["notes"]
+    assert any("need not cover the brain" in note for note in notes)
+    assert not any("need not cover" in note for note in report_of(run(dataset, "--json", "--quiet")[1])["notes"])
+
+
+def test_real_cases_of_an_export_are_left_out_with_a_word(run, dataset):
+    manifest = dataset / "brainspade" / "manifest.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows[0]["came_from"] = {"dataset": "Dataset001_real", "case": "a", "real": True}
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = report_of(run(dataset, "--json", "--quiet")[1])
+    assert report["pairs"] == PAIRS - 1
+    assert "Real cases that an export merged in (1) were left out." in report["notes"]
+
+
 def test_the_same_seed_gives_the_same_report(run, dataset, slice_folder):
     first, second, other = (
         report_of(run(dataset, "--against", slice_folder, "--json", "--quiet", "--seed", seed)[1]) for seed in (1, 1, 2)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -297,6 +299,24 @@ def test_same_command_again_changes_nothing_and_mends_what_was_lost(made, run, m
     assert not (folder / "dataset.json").exists()
     run(made, task="tissues", splits=True)
     assert tree(folder) == before
+
+
+def test_what_has_changed_since_is_exported_again(made, run):
+    folder, _ = run(made, task="tissues")
+    before = tree(folder)
+    first = "brainspade_000000"
+    shutil.copyfile(made / "imagesTr" / f"{first}_0000.nii.gz", made / "imagesTr" / "brainspade_000001_0000.nii.gz")
+    # One that takes the other's place, with a date from long before.
+    shutil.copyfile(made / "labelsTr" / f"{first}.nii.gz", made / "new")
+    os.utime(made / "new", (1, 1))
+    (made / "new").replace(made / "labelsTr" / "brainspade_000002.nii.gz")
+    (folder / "brainspade" / "evaluation.json").write_text("{}")
+    run(made, task="tissues")
+    expected = {
+        Path("imagesTr/brainspade_000001_0000.nii.gz"): before[Path(f"imagesTr/{first}_0000.nii.gz")],
+        Path("labelsTr/brainspade_000002.nii.gz"): before[Path(f"labelsTr/{first}.nii.gz")],
+    }
+    assert tree(folder) == {**before, **expected} != before
 
 
 def interrupted(*_):
