@@ -33,6 +33,8 @@ CHANNELS = len(LABELS)
 NAMES: tuple[str, ...] = tuple(label.name for label in LABELS)
 BACKGROUND, CSF, GM, WM, DEEP_GM, BRAINSTEM, TUMOUR, OEDEMA = range(CHANNELS)
 LESIONS: tuple[int, ...] = (TUMOUR, OEDEMA)
+# Labels without these three do not tell the tissues apart.
+TISSUE_NAMES = frozenset(NAMES[channel] for channel in (CSF, GM, WM))
 LESION_NAMES: frozenset[str] = frozenset(NAMES[channel] for channel in LESIONS)
 MODALITIES: tuple[str, ...] = ("t1", "t1ce", "t2", "flair", "pd")
 

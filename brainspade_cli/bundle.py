@@ -155,21 +155,21 @@ class Bundle:
 
 def open_folder(folder: Path) -> Bundle:
     """Open the bundle in a folder, "~" expanded; raises WeightsError where there is none, or something else in it."""
-    if not is_folder(folder):
+    found = find_folder(folder)
+    if found is None:
         raise WeightsError(f"There is no folder {folder}; give the folder of a weights bundle.")
-    folder = Path(os.path.expanduser(folder))
-    return Bundle(folder.resolve(), read_config(folder), str(folder.resolve()))
+    return Bundle(found.resolve(), read_config(found), str(found.resolve()))
 
 
-def is_folder(path: Path) -> bool:
-    """Whether there is a folder, "~" expanded; raises WeightsError for a file and for what is named like a pickle.
+def find_folder(path: Path) -> Path | None:
+    """The folder at a path, "~" expanded; None where nothing is.
 
-    A pickle is never loaded, however it is named.
+    Raises WeightsError for a file and for what is named like a pickle: a pickle is never loaded, however it is named.
     """
     path = Path(os.path.expanduser(path))
     # os.path takes a name that is too long, or out of reach, for one of nothing; pathlib would raise.
     if os.path.isdir(path):
-        return True
+        return path
     head = b""
     if os.path.isfile(path):
         with suppress(OSError), open(path, "rb") as handle:
@@ -184,7 +184,7 @@ def is_folder(path: Path) -> bool:
     if os.path.exists(path):
         kind = "a file" if os.path.isfile(path) else "no folder"
         raise WeightsError(f"{path} is {kind}; give the folder of a weights bundle, the one with its {CONFIG_FILE}.")
-    return False
+    return None
 
 
 def open_installed() -> Bundle:

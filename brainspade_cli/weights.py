@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from brainspade_cli.bundle import Bundle, is_folder, open_folder, open_installed
+from brainspade_cli.bundle import Bundle, find_folder, open_folder, open_installed
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.hub import HUB_NAME, download
 
@@ -17,9 +17,9 @@ def open_bundle(weights: str | None = None, revision: str | None = None, offline
     if weights is None:
         _refuse(revision, "the installed default")
         return open_installed()
-    if is_folder(Path(weights)):
-        _refuse(revision, f"the folder {Path(weights)}")
-        return open_folder(Path(weights))
+    if (folder := find_folder(Path(weights))) is not None:
+        _refuse(revision, f"the folder {folder}")
+        return open_folder(folder)
     if not HUB_NAME.fullmatch(weights):
         raise WeightsError(f"There is no folder {weights}; give a weights folder or a Hub name such as org/name.")
     try:

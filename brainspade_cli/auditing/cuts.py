@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.anatomy import CSF, GM, NAMES, WM
+from brainspade_cli.anatomy import NAMES, TISSUE_NAMES
 from brainspade_cli.auditing.canonical import centred, label_picture
 from brainspade_cli.auditing.pool import RealSlice
 from brainspade_cli.evaluating.image_statistics import standardise
@@ -38,8 +38,7 @@ def cuts_of(item: Slice, table: NDArray[np.uint8] | None) -> Mapping[str, NDArra
 
 def label_table(names: tuple[str, ...]) -> NDArray[np.uint8] | None:
     """Channel of each class of a dataset, by name; None where its labels do not tell the tissues apart."""
-    tissues = {NAMES[channel] for channel in (CSF, GM, WM)}
-    if not tissues <= set(names) <= set(NAMES):
+    if not TISSUE_NAMES <= set(names) <= set(NAMES):
         return None
     return np.array([NAMES.index(name) for name in names], np.uint8)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainspade_cli import __version__
-from brainspade_cli.anatomy import CSF, GM, NAMES, WM
+from brainspade_cli.anatomy import TISSUE_NAMES
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import DatasetError, InputError
 from brainspade_cli.evaluating.balance import balance
@@ -217,7 +217,7 @@ def _notes_on_dataset(made: RawSlices) -> list[str]:
     notes = []
     if merged := sum(map(is_real, made.rows.values())):
         notes.append(f"Real cases that an export merged in ({merged}) were left out.")
-    if not {NAMES[channel] for channel in (CSF, GM, WM)} <= set(made.names):
+    if not TISSUE_NAMES.issubset(made.names):
         notes.append(
             "The labels do not tell grey from white matter and CSF, so they need not cover the brain, and those without"
             " a lesion are alike: agreement and the share of different labels mean nothing here."

@@ -53,7 +53,8 @@ def _up_to_date(source: Path, target: Path) -> bool:
 def copy_cases(layout: RawLayout, sources: Sources, reporter: Reporter) -> bool:
     """Write every case that is not there yet, or has changed since; returns whether any label holds ignored pixels."""
     jobs = [job for part in sources.parts for job in (*_case_jobs(layout, sources, part), *_test_jobs(layout, part))]
-    if not all(job.done for job in jobs):
+    missing = [not job.done for job in jobs]
+    if any(missing):
         # Files were lost since, or have changed: no dataset until all are as they should be.
         layout.header.unlink(missing_ok=True)
         remove_verdicts(layout)
@@ -61,8 +62,8 @@ def copy_cases(layout: RawLayout, sources: Sources, reporter: Reporter) -> bool:
         folder.mkdir(exist_ok=True)
     ignore = sources.task.ignore_value
 
-    def run(job: Job) -> bool:
-        if not job.done:
+    def run(job: Job, is_missing: bool) -> bool:
+        if is_missing:
             for source, target in job.images:
                 transfer_image(source, target, job.file_ending, layout.file_ending)
             if job.label:
@@ -71,7 +72,7 @@ def copy_cases(layout: RawLayout, sources: Sources, reporter: Reporter) -> bool:
 
     with_ignore = False
     with ThreadPoolExecutor(THREADS) as pool, reporter.progress("exporting", len(jobs)) as advance:
-        futures = [pool.submit(run, job) for job in jobs]
+        futures = [pool.submit(run, job, is_missing) for job, is_missing in zip(jobs, missing, strict=True)]
         try:
             for future in futures:
                 with_ignore |= future.result()

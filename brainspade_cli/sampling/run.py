@@ -66,11 +66,15 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class SampleRun:
-    """A request with everything that it names opened; `plan` is the request's, its sampler and step count resolved."""
+    """A request with everything that it names opened.
+
+    `plan` is the request's, its sampler and step count resolved; `begun` what run.json said of a run begun before.
+    """
 
     request: SampleRequest
     plan: PairPlan
     layout: RawLayout
+    begun: dict[str, Any] | None
     bundle: Bundle
     styles: StylePool
     labels: GivenLabels | None
@@ -157,7 +161,8 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     if request.labels is not None and request.plan.tumour:
         raise InputError("--tumour asks for new labels and --labels gives some; leave one of them out.")
     layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])
-    read_run(layout)  # for what it refuses; styles take minutes to read, where they are many
+    # Now, for it may refuse the folder: styles take minutes to read, where they are many.
+    begun = read_run(layout)
     arguments = parse_styles(request.styles)
     check_channel_names(channels_of(arguments))
     compute = open_compute(request.device, request.precision)
@@ -175,7 +180,7 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
         )
     labels = None if request.labels is None else GivenLabels(request.labels, reporter)
     settings = _settings(request, plan, bundle, styles, labels, compute)
-    return SampleRun(request, plan, layout, bundle, styles, labels, compute, settings)
+    return SampleRun(request, plan, layout, begun, bundle, styles, labels, compute, settings)
 
 
 def _checked_plan(plan: PairPlan, bundle: Bundle) -> PairPlan:

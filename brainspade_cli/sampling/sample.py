@@ -32,7 +32,6 @@ from brainspade_cli.sampling.run_folder import (
     at_work,
     begin_run,
     check_settings,
-    read_run,
     remove_old_records,
     write_run,
 )
@@ -56,9 +55,8 @@ def run_sampling(request: SampleRequest, reporter: Reporter) -> dict[str, Any]:
         name = folder.name.partition("_")[2]
         refuse_shared_id(folder, lambda free: f"--out {shlex.quote(str(folder.parent / f'Dataset{free:03d}_{name}'))}")
     run = open_run(request, reporter)
-    begun = read_run(run.layout)
-    if begun is not None:
-        check_settings(run.layout, begun, run.settings, request.pairs)
+    if run.begun is not None:
+        check_settings(run.layout, run.begun, run.settings, request.pairs)
     if request.dry_run:
         return _plan_only(run, reporter)
     with disk_errors(run.layout.folder):
