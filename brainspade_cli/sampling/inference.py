@@ -9,6 +9,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from brainspade_cli.bundle import Bundle
 from brainspade_cli.devices import Compute
+from brainspade_cli.networks.doubling import merge_doublings
 from brainspade_cli.networks.label_autoencoder import LabelAutoencoder
 from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.networks.layout import channels_last
@@ -21,13 +22,18 @@ def open_denoiser(bundle: Bundle, population: str, compute: Compute) -> LabelDen
     On a CPU it keeps the usual layout: at a few hundred positions a channel, channels last is half as slow again.
     """
     denoiser = cast(LabelDenoiser, bundle.network(f"denoiser_{population}", compute.device))
+    if compute.is_cpu:
+        merge_doublings(denoiser.unet).to(compute.dtype)
+        return denoiser
     denoiser.unet.to(compute.dtype)
-    return denoiser if compute.is_cpu else channels_last(denoiser)
+    return channels_last(denoiser)
 
 
 def open_autoencoder(bundle: Bundle, compute: Compute) -> LabelAutoencoder:
     """The label autoencoder, channels last: its decoder is twice as fast so."""
     autoencoder = cast(LabelAutoencoder, bundle.network("label_autoencoder", compute.device))
+    if compute.is_cpu:
+        merge_doublings(autoencoder)
     return channels_last(autoencoder.to(compute.dtype))
 
 

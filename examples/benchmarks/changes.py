@@ -65,6 +65,10 @@ def changes(device: torch.device) -> tuple[Change, ...]:
             Change(
                 "a last layer of sums: torch's convolution", patches=((inference, "OneChannelConv", lambda conv: conv),)
             ),
+            Change(
+                "doubling and convolution at once: one after the other",
+                patches=((inference, "merge_doublings", lambda network: network),),
+            ),
             Change("failed labels again by ones: a block each", patches=((label_blocks, "REDRAWN_TOGETHER", BLOCK),)),
         ]
     else:
