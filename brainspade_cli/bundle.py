@@ -217,7 +217,9 @@ def read_config(folder: Path, where: str | None = None) -> BundleConfig:
                 f"{folder} holds pickled weights and no {CONFIG_FILE}; pickles are never loaded, because they can run "
                 "code: give a brainspade bundle (safetensors)."
             ) from error
-        raise WeightsError(f"{folder} is not a weights bundle: it has no {CONFIG_FILE}.") from error
+        raise WeightsError(
+            f"{folder} is not a weights bundle: it has no {CONFIG_FILE}; give the folder that a training wrote."
+        ) from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"{where} cannot be read ({error}); get the weights again.") from error
     return BundleConfig.from_json(data, where)

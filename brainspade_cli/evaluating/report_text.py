@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_ROW = "{:<26} {:>9}  {:<19} {:<20} {:<13} {}"
+_Line = str | tuple[str, ...]
+
+# Columns of a figure: name, value, interval, what the real have, verdict, meaning.
+_ROW = "{0:<26} {1:>9}  {2:<19} {3:<20} {4:<13} {5}"
+_ROW_ALONE = "{0:<26} {1:>9}  {2:<19} {5}"
 _FAMILIES = {
     "area": "area of each class at its height",
     "components": "pieces that each class is in",
@@ -26,10 +30,11 @@ _FIDELITY = {
 
 def report_text(report: Mapping[str, Any]) -> str:
     """All of a report in words, line by line; the last line names the file."""
-    return "\n".join(_lines(report))
+    row = _ROW if report["against"] else _ROW_ALONE
+    return "\n".join(line if isinstance(line, str) else row.format(*line).rstrip() for line in _lines(report))
 
 
-def _lines(report: Mapping[str, Any]) -> Iterator[str]:
+def _lines(report: Mapping[str, Any]) -> Iterator[_Line]:
     against = report["against"]
     yield f"{report['dataset']}: {report['looked_at']} of {report['pairs']} pairs looked at"
     if against:
@@ -41,7 +46,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
             "halvings keep to."
         )
     yield ""
-    yield _ROW.format("", "value", "95 % interval", "real", "verdict", "what it means").rstrip()
+    yield "", "value", "95 % interval", "real", "verdict", "what it means"
     yield from _label_lines(report["labels"])
     for channel, images in report["images"].items():
         yield from _image_lines(channel, images)
@@ -58,9 +63,9 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"The whole report: {report['file']}"
 
 
-def _label_lines(labels: Mapping[str, Any]) -> Iterator[str]:
+def _label_lines(labels: Mapping[str, Any]) -> Iterator[_Line]:
     yield "LABELS"
-    yield _plain("  different labels", f"{labels['distinct']:.1%}", "high is good: labels that repeat no other")
+    yield "  different labels", f"{labels['distinct']:.1%}", "", "", "", "high is good: labels that repeat no other"
     if "distance" not in labels:
         return
     yield _figure("  distance", labels["distance"]["summary"], "low is good: mean of the following, in SDs of the real")
@@ -72,7 +77,7 @@ def _label_lines(labels: Mapping[str, Any]) -> Iterator[str]:
         yield f"    furthest: {name} is {made} where the real have {real}"
 
 
-def _image_lines(channel: str, images: Mapping[str, Any]) -> Iterator[str]:
+def _image_lines(channel: str, images: Mapping[str, Any]) -> Iterator[_Line]:
     yield f"IMAGES {channel}"
     for name, item in images.get("fidelity", {}).items():
         good = "low is good" if item["better"] == "low" else "high is good"
@@ -109,17 +114,13 @@ def _balance_lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {channel}: {len(shares)} styles, each in {low:.1%} to {high:.1%} of the images"
 
 
-def _figure(name: str, item: Mapping[str, Any], meaning: str) -> str:
+def _figure(name: str, item: Mapping[str, Any], meaning: str) -> _Line:
     interval = f"{_number(item['low'])} to {_number(item['high'])}"
     real = "" if item["usual"] is None else _number(item["usual"])
     real += "" if item["worst_usual"] is None else f" ({_number(item['worst_usual'])})"
     verdict = {None: "", True: "as the real", False: "off"}[item["within"]]
     spread = f" (other seeds: +-{_number(item['seed_spread'])})" if item["seed_spread"] is not None else ""
-    return _ROW.format(name, _number(item["value"]), interval, real, verdict, meaning + spread).rstrip()
-
-
-def _plain(name: str, value: str, meaning: str) -> str:
-    return _ROW.format(name, value, "", "", "", meaning).rstrip()
+    return name, _number(item["value"]), interval, real, verdict, meaning + spread
 
 
 def _number(value: float) -> str:

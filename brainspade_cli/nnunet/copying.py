@@ -57,7 +57,7 @@ def copy_cases(layout: RawLayout, sources: Sources, reporter: Reporter) -> bool:
     if any(missing):
         # Files were lost since, or have changed: no dataset until all are as they should be.
         layout.header.unlink(missing_ok=True)
-        remove_verdicts(layout)
+        remove_verdicts(layout, reporter)
     for folder in {target.parent for job in jobs for _, target in job.files}:
         folder.mkdir(exist_ok=True)
     ignore = sources.task.ignore_value

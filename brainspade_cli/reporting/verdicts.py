@@ -5,17 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 
 from brainspade_cli.auditing.report import PICTURES, REPORT, TABLE
+from brainspade_cli.console import Reporter
 from brainspade_cli.nnunet.raw import RawLayout
 
 EVALUATION_FILE = "evaluation.json"
 REPORT_FILE = "report.html"
 
 
-def remove_verdicts(layout: RawLayout) -> tuple[str, ...]:
-    """Delete the audit with its pictures, the evaluation and the report; what is absent, or of others, is let be.
-
-    Returns the names of what was deleted, `PICTURES` with a slash for all of an audit's pictures.
-    """
+def remove_verdicts(layout: RawLayout, reporter: Reporter) -> None:
+    """Delete the audit with its pictures, the evaluation and the report, and say so; others' files are let be."""
     removed = [name for name in (REPORT, TABLE, EVALUATION_FILE, REPORT_FILE) if (layout.provenance / name).is_file()]
     for name in removed:
         (layout.provenance / name).unlink(missing_ok=True)
@@ -27,4 +25,5 @@ def remove_verdicts(layout: RawLayout) -> tuple[str, ...]:
     # It is absent, or holds files that no audit wrote.
     with suppress(OSError):
         folder.rmdir()
-    return tuple(removed)
+    if removed:
+        reporter.say(f"Removed from {layout.provenance}, for the dataset changes: {', '.join(removed)}.")

@@ -24,7 +24,7 @@ from brainspade_cli.sampling.given_labels import GivenLabels
 from brainspade_cli.sampling.label_blocks import require_kind
 from brainspade_cli.sampling.manifest import pairs_made
 from brainspade_cli.sampling.plan import PairPlan
-from brainspade_cli.sampling.run_folder import read_run
+from brainspade_cli.sampling.run_folder import check_version, read_run
 from brainspade_cli.sampling.shards import Shard
 from brainspade_cli.sampling.solvers import few_steps, resolved, solver_of
 from brainspade_cli.styles.arguments import channels_of, parse_styles
@@ -150,7 +150,8 @@ def _described(source: StyleSource) -> dict[str, Any]:
 def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     """Open weights, styles and labels; raises InputError and its kin for what of these cannot be used.
 
-    Raises DatasetError, before any of them is read, where `request.folder` holds something else.
+    Raises DatasetError, before any of them is read, where `request.folder` holds something else, or pairs of another
+    version of brainspade.
     """
     if request.pairs < 1:
         raise InputError(f"--n must be at least 1, not {request.pairs}.")
@@ -162,7 +163,8 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
         raise InputError("--tumour asks for new labels and --labels gives some; leave one of them out.")
     layout = RawLayout(request.folder.expanduser(), FILE_ENDINGS[request.file_format])
     # Now, for it may refuse the folder: styles take minutes to read, where they are many.
-    begun = read_run(layout)
+    if (begun := read_run(layout)) is not None:
+        check_version(layout, begun, PAIRS_VERSION)
     arguments = parse_styles(request.styles)
     check_channel_names(channels_of(arguments))
     compute = open_compute(request.device, request.precision)

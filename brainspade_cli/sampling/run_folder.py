@@ -29,8 +29,9 @@ def read_run(layout: RawLayout) -> dict[str, Any] | None:
     try:
         run = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
-        if layout.folder.exists() and not layout.folder.is_dir():
-            raise DatasetError(f"{layout.folder} is no folder; choose an empty one with --out.") from None
+        for place in (layout.folder, *layout.folder.parents):
+            if place.exists() and not place.is_dir():
+                raise DatasetError(f"{place} is no folder; choose an empty one with --out.") from None
         if any(_contents(layout)):
             if path.exists():  # another shard has begun the run between our two looks
                 return read_run(layout)
@@ -47,7 +48,7 @@ def read_run(layout: RawLayout) -> dict[str, Any] | None:
 def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[str, Any], pairs: int) -> None:
     """Raise DatasetError, saying what differs, unless a run with these settings may go on in the folder."""
     begun = run["settings"]
-    _check_version(layout, run, settings)
+    check_version(layout, run, settings.get("pairs_version"))
     differences = []
     for key in sorted(begun.keys() | settings.keys()):
         old, new = begun.get(key), settings.get(key)
@@ -99,9 +100,9 @@ def _follows(key: str, begun: Mapping[str, Any], settings: Mapping[str, Any]) ->
     return bool(files) and all(old[name] == new[name] for name in files)
 
 
-def _check_version(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Raise DatasetError where the run's pairs are another brainspade's: no command of this one goes on with them."""
-    old, new = run["settings"].get("pairs_version"), settings.get("pairs_version")
+def check_version(layout: RawLayout, run: Mapping[str, Any], new: Any) -> None:
+    """Raise DatasetError where the run's pairs are not of version `new`: no command of this brainspade goes on."""
+    old = run["settings"].get("pairs_version")
     if old == new:
         return
     made_with = run.get("made_with")

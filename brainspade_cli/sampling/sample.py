@@ -101,8 +101,7 @@ def _fill(run: SampleRun, reporter: Reporter) -> dict[str, Any]:
         # A dataset.json that counts fewer cases than there are would be wrong while the run goes on.
         for path in (layout.header, *card_paths(layout.folder)):
             path.unlink(missing_ok=True)
-        if removed := remove_verdicts(layout):
-            reporter.say(f"Removed from {layout.provenance}, for the dataset changes: {', '.join(removed)}.")
+        remove_verdicts(layout, reporter)
         _warn_of_space(run, len(missing), reporter)
     if missing and len(missing) < len(own):
         reporter.say(f"{len(own) - len(missing)} of {len(own)} pairs are there already; going on with the rest.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -64,7 +65,8 @@ class StyleChoice:
 class StylePool:
     """All styles of a run, from which each pair draws one for every channel.
 
-    `outside`: those of the `warnings` by which styles lie outside what the weights saw.
+    `warnings` call scans by their names, for records; `outside`, by their paths, are those of them by which styles lie
+    outside what the weights saw.
     """
 
     channels: tuple[str, ...]
@@ -119,24 +121,30 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
             return None, (f"{error} It is left out.",), ()
 
     sources: list[StyleSource] = []
-    warnings: list[str] = []
+    told: list[str] = []
+    recorded: list[str] = []
     outside: list[str] = []
     with reporter.progress("styles", len(arguments)) as advance, Lanes() as lanes:
-        for source, notes, strange in lanes.in_order(load, enumerate(arguments)):
+        loaded = lanes.in_order(load, enumerate(arguments))
+        for argument, (source, notes, strange) in zip(arguments, loaded, strict=True):
             sources += [source] if source else []
-            warnings += notes
+            told += notes
+            recorded += [_by_name(note, argument.path) for note in notes]
             outside += strange
             advance()
     channels = channels_of(arguments)
     for channel in channels:
         if not any(source.channel == channel for source in sources):
             raise InputError(f"No {channel} scan can be used as a style: {refusals[channel]}")
-    beyond = [*_unseen(bundle, channels), *_misplaced(sources)]
-    warnings += beyond
-    outside += beyond
-    for warning in warnings:
+    unseen = list(_unseen(bundle, channels))
+    for warning in (*told, *unseen):
         reporter.warn(warning)
-    return StylePool(channels, tuple(sources), tuple(warnings), tuple(outside))
+    return StylePool(channels, tuple(sources), (*recorded, *unseen), (*outside, *unseen))
+
+
+def _by_name(note: str, path: Path | None) -> str:
+    """A warning that calls its scan by the file's name: folders may name patients, and stay out of records."""
+    return note if path is None else note.replace(str(path), path.name)
 
 
 def _unseen(bundle: Bundle, channels: Sequence[str]) -> Iterator[str]:
@@ -147,12 +155,6 @@ def _unseen(bundle: Bundle, channels: Sequence[str]) -> Iterator[str]:
                 f"These weights were trained on {', '.join(modalities)} and never saw {channel}; look at the preview"
                 " before you go on."
             )
-
-
-def _misplaced(sources: Sequence[StyleSource]) -> Iterator[str]:
-    for source in sources:
-        if source.place is not None and source.place.outside:
-            yield source.place.words(source.name, source.channel)
 
 
 @torch.inference_mode()
@@ -188,7 +190,8 @@ def _from_scan(
         place=place,
         stripped=scan.stripped,
     )
-    return source, scan.warnings, scan.outside
+    misplaced = (place.words(str(argument.path), argument.channel),) if place is not None and place.outside else ()
+    return source, (*scan.warnings, *misplaced), (*scan.outside, *misplaced)
 
 
 def _drawn_together(codes: torch.Tensor) -> torch.Tensor:

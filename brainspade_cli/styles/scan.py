@@ -70,7 +70,7 @@ def load_style(path: Path) -> StyleScan:
             if stripped
             else "only the middle of the head gives the style; for a full brain install the extra `brainspade[strip]`"
         )
-        (notes if stripped else outside).insert(0, f"{path.name} shows a skull: {how}.")
+        (notes if stripped else outside).insert(0, f"{path} shows a skull: {how}.")
     else:
         outside += _cuts(path, brain)
     if brain.sum() < 100:
@@ -101,11 +101,10 @@ def load_style(path: Path) -> StyleScan:
 def _coarseness(path: Path, spacing: tuple[float, float, float]) -> list[str]:
     notes = []
     if spacing[2] > THICK_MM:
-        notes.append(f"{path.name} has thick slices ({spacing[2]:.1f} mm); each is used as it is.")
+        notes.append(f"{path} has thick slices ({spacing[2]:.1f} mm); each is used as it is.")
     if max(spacing[:2]) > THICK_MM:
         notes.append(
-            f"{path.name} is coarse in the axial plane ({spacing[0]:.1f} x {spacing[1]:.1f} mm): "
-            "its style will look smooth."
+            f"{path} is coarse in the axial plane ({spacing[0]:.1f} x {spacing[1]:.1f} mm): its style will look smooth."
         )
     return notes
 
@@ -122,7 +121,7 @@ def _cuts(path: Path, brain: NDArray[np.bool_]) -> list[str]:
     if max(shares) <= MOST_CUT:
         return []
     return [
-        f"{path.name} shows a brain that the edge of the picture cuts through: {max(shares):.0%} of its widest section"
+        f"{path} shows a brain that the edge of the picture cuts through: {max(shares):.0%} of its widest section"
         " lies there."
     ]
 
@@ -132,12 +131,12 @@ def _texture(path: Path, slices: NDArray[np.float32]) -> list[str]:
     correlation = neighbour_correlation(slices)
     if correlation < LEAST_CORRELATION:
         return [
-            f"{path.name} looks like noise: neighbouring pixels correlate by {correlation:.2f}, and in brain scans by"
+            f"{path} looks like noise: neighbouring pixels correlate by {correlation:.2f}, and in brain scans by"
             " 0.8 and more."
         ]
     if correlation > MOST_CORRELATION:
         return [
-            f"{path.name} is blurred: neighbouring pixels correlate by {correlation:.3f}, and in scans of 1 mm by 0.97"
+            f"{path} is blurred: neighbouring pixels correlate by {correlation:.3f}, and in scans of 1 mm by 0.97"
             " at most. Its style will look smooth."
         ]
     return []

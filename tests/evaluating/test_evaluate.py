@@ -1,6 +1,7 @@
 """`brainspade evaluate` as a person runs it: datasets on disk, a table, a report, one sentence where it cannot be."""
 
 import json
+import re
 import shutil
 from functools import partial
 
@@ -111,7 +112,11 @@ def test_without_real_people_there_are_no_distances(run, dataset, tmp_path):
     assert report["labels"]["means"]["area/brain"] > 10_000
     assert (tmp_path / "here" / "report.json").is_file()
     assert not (dataset / "brainspade" / "evaluation.json").exists()
-    assert "different labels" in run(dataset, "--quiet")[1]
+    table = run(dataset, "--quiet")[1]
+    assert "different labels" in table
+    assert "verdict" not in table
+    # Nothing stands between an interval and what it means.
+    assert re.search(r" to \d\.\d{3} +high is good: overlap of label and brain", table)
 
 
 def test_both_formats_and_pv_maps_say_the_same(dataset, tmp_path):

@@ -301,7 +301,7 @@ def test_same_command_again_changes_nothing_and_mends_what_was_lost(made, run, m
     assert tree(folder) == before
 
 
-def test_what_has_changed_since_is_exported_again(made, run):
+def test_what_has_changed_since_is_exported_again(made, run, reporter):
     folder, _ = run(made, task="tissues")
     before = tree(folder)
     first = "brainspade_000000"
@@ -312,6 +312,7 @@ def test_what_has_changed_since_is_exported_again(made, run):
     (made / "new").replace(made / "labelsTr" / "brainspade_000002.nii.gz")
     (folder / "brainspade" / "evaluation.json").write_text("{}")
     run(made, task="tissues")
+    assert any("for the dataset changes: evaluation.json." in text for text in reporter.said)
     expected = {
         Path("imagesTr/brainspade_000001_0000.nii.gz"): before[Path(f"imagesTr/{first}_0000.nii.gz")],
         Path("labelsTr/brainspade_000002.nii.gz"): before[Path(f"labelsTr/{first}.nii.gz")],

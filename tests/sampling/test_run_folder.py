@@ -44,6 +44,8 @@ def test_a_folder_of_something_else_is_refused(layout: RawLayout, tmp_path: Path
     (tmp_path / "file").touch()
     with pytest.raises(DatasetError, match="file is no folder; choose an empty one"):
         read_run(RawLayout(tmp_path / "file", ".png"))
+    with pytest.raises(DatasetError, match="file is no folder; choose an empty one"):
+        read_run(RawLayout(tmp_path / "file" / "a" / "b", ".png"))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 99, "settings": {}}'])

@@ -34,6 +34,8 @@ from brainspade_cli.sampling.generate import Pair
 from brainspade_cli.sampling.manifest import rows
 from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.preview import PreviewRow, preview_sheet
+from brainspade_cli.sampling.run import PAIRS_VERSION
+from brainspade_cli.sampling.run_folder import write_run
 from brainspade_cli.sampling.run_preview import spread_over_height
 from brainspade_cli.sampling.sample import SampleRequest, run_sampling
 from brainspade_cli.sampling.shards import Shard
@@ -422,6 +424,16 @@ def test_a_folder_of_something_else_is_left_alone(request_for: Callable[..., Sam
     with pytest.raises(DatasetError, match="holds something else"):
         run_sampling(request_for(styles=("no scan is read.nii.gz",)), quiet())
     assert [path.name for path in folder.iterdir()] == ["thesis.docx"]
+
+
+def test_a_run_of_another_version_is_left_alone_before_styles_are_read(
+    request_for: Callable[..., SampleRequest],
+) -> None:
+    layout = RawLayout(request_for().folder, ".nii.gz")
+    layout.create()
+    write_run(layout, {"pairs_version": PAIRS_VERSION - 1}, 4, {})
+    with pytest.raises(DatasetError, match="begun by an older version"):
+        run_sampling(request_for(styles=("no scan is read.nii.gz",)), quiet())
 
 
 def test_a_number_that_another_dataset_has_is_refused_before_anything_is_drawn(

@@ -99,7 +99,12 @@ def test_one_of_many_that_cannot_be_read_is_left_out_by_name(
     (tmp_path / "b" / "t1.nii.gz").write_bytes(b"not an image")
     pool = load_styles(bundle, parse_styles([str(tmp_path)]), quiet())
     assert len(pool.sources) == 1
-    assert f"{tmp_path}/b/t1.nii.gz" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/b/t1.nii.gz is" in said
+    assert f"{tmp_path}/a/t1.nii.gz has thick slices" in said
+    # What is put on record names no folder, which may be called after a patient.
+    assert pool.warnings
+    assert str(tmp_path) not in " ".join(pool.warnings)
     with pytest.raises(ScanError, match="not a NIfTI file"):
         load_styles(bundle, parse_styles([f"{tmp_path}/b/t1.nii.gz"]), quiet())
     with pytest.raises(InputError, match="No t1 scan can be used"):
