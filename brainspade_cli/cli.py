@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from itertools import takewhile
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -23,7 +23,7 @@ from brainspade_cli.cli_sample import export_nnunet, sample
 from brainspade_cli.cli_train import prepare, train_images, train_labels
 from brainspade_cli.cli_weights import weights_app
 from brainspade_cli.errors import BrainspadeError, PeerError, want_of_memory
-from brainspade_cli.peers import TRAININGS, is_peer, trains_with_others
+from brainspade_cli.peers import TRAININGS, is_peer, leave
 from brainspade_cli.stopping import TERMINATED, sigterm_interrupts
 
 INTERRUPTED = 130
@@ -102,7 +102,7 @@ def main() -> None:
             code = TERMINATED if terminated and ended.code == INTERRUPTED else ended.code
             if code in (INTERRUPTED, TERMINATED) and not is_peer():
                 say(_stopped(code))
-            sys.exit(code)
+            leave(code if isinstance(code, int) else int(code is not None))
         except KeyboardInterrupt:  # while typer itself was at work
             code = TERMINATED if terminated else INTERRUPTED
             say(_stopped(code))
@@ -116,11 +116,11 @@ def main() -> None:
         except BrainspadeError as error:
             if not (is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
                 say(f"error: {error}\n")
-            _leave(error.exit_code)
+            leave(error.exit_code)
         except (MemoryError, OSError, RuntimeError) as error:
             if (taken := want_of_memory(error)) is not None:
                 say(_memory_ran_out(taken))
-                _leave(1)
+                leave(1)
             if not isinstance(error, OSError):
                 raise
             say(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
@@ -164,14 +164,6 @@ def _is_ended_with_the_main_process() -> bool:
     except KeyboardInterrupt:
         return True
     return False
-
-
-def _leave(code: int) -> NoReturn:
-    """End with an exit code; at once where others depend on it, for taking down what is shared can wait for them."""
-    if trains_with_others():
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

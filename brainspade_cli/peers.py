@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 TRAININGS = ("train-labels", "train-images")
 
@@ -16,3 +17,15 @@ def trains_with_others() -> bool:
 def is_peer() -> bool:
     """Whether this process leaves the speaking to the main one of its training."""
     return trains_with_others() and os.environ.get("RANK", "0") != "0"
+
+
+def leave(code: int) -> NoReturn:
+    """End with an exit code: one of several processes at once, all others by taking themselves down.
+
+    What is shared can wait for the others while it is taken down. And some threads of torch's now and then abort a
+    process that has done all it had to do, for which torchrun calls the whole training failed.
+    """
+    if trains_with_others():
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

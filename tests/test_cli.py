@@ -414,6 +414,24 @@ def test_of_the_processes_of_a_training_the_one_that_failed_says_why(
     assert bool(waited) == (rank == "1" and said != "")
 
 
+@pytest.mark.parametrize(("processes", "at_once"), [("1", []), ("2", [0])])
+def test_one_of_several_processes_of_a_training_ends_at_once(
+    run, monkeypatch, slice_folder, tmp_path, processes, at_once
+):
+    from brainspade_cli.training import labels
+
+    def left(code):
+        ended.append(code)
+        sys.exit(code)
+
+    ended = []
+    monkeypatch.setattr(labels, "train_labels", lambda *_arguments, **_options: {"next": "", "losses": {}})
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setattr(cli.os, "_exit", left)
+    code, _, _ = run("train-labels", slice_folder, "--out", tmp_path / "w")
+    assert (code, ended) == (0, at_once)
+
+
 def test_a_peer_that_torchrun_ends_with_the_main_process_says_nothing(run, monkeypatch, slice_folder, tmp_path):
     from brainspade_cli.training import labels
 

@@ -211,7 +211,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = ["-m", "tests.training.toy", str(tmp_path / "two"), "3"]
+    script = ["-m", "tests.training.toy", "train-labels", str(tmp_path / "two"), "3"]
     ended = subprocess.run([*command, *script], cwd=root, env=environment, capture_output=True, text=True, timeout=240)
     assert ended.returncode == 0, ended.stderr[-2000:]
     run_toy(tmp_path / "one", toy_stage(3, by_example=True))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from brainspade_cli.console import Reporter
+from brainspade_cli.peers import TRAININGS, leave
 from brainspade_cli.training.loop import Batch, Plan, Stage, Update, train
 from brainspade_cli.training.machine import open_machine, seeded
 
@@ -80,4 +81,8 @@ def stop_at(step: int, number: signal.Signals) -> Callable[[int, Tensor], Tensor
 
 
 if __name__ == "__main__":
-    run_toy(Path(sys.argv[1]), toy_stage(int(sys.argv[2]), by_example=True))
+    # Called like the command, and so one of its processes, which ends as these do.
+    _, command, out, count = sys.argv
+    assert command in TRAININGS
+    run_toy(Path(out), toy_stage(int(count), by_example=True))
+    leave(0)
