@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute
-from brainspade_cli.sampling import case_writer, generate, label_blocks, sample
+from brainspade_cli.sampling import case_writer, generate, inference, label_blocks, sample
 from brainspade_cli.sampling.run import SampleRequest
 
 # What is timed of each of a bundle's files.
@@ -113,23 +113,30 @@ def busy_seconds(request: SampleRequest, device: torch.device) -> tuple[dict[str
 
 @torch.inference_mode()
 def flops(bundle: Bundle, compute: Compute, population: str) -> dict[str, float]:
-    """FLOPs (two a multiplication and addition) of one denoiser evaluation, one decoding, one painted image."""
+    """FLOPs (two a multiplication and addition) of one denoiser evaluation, one decoding, one painted image.
+
+    Of the networks as `sample` runs them on the device.
+    """
     config = bundle.config.networks
     device = compute.device
     latent = torch.randn(1, *config.autoencoder.latent_shape, device=device)
     time_zero, told = torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, 3, device=device)
     maps, style = torch.zeros(1, 8, 192, 256, device=device), torch.zeros(1, config.style_encoder.style_dim)
-    calls = {
-        "denoiser": (f"denoiser_{population}", lambda net: net(latent, time_zero, told)),
-        "decoder": ("label_autoencoder", lambda net: net.decode(latent)),
-        "painter": ("spade_generator", lambda net: net(maps, style.to(device))),
+    denoiser, autoencoder = (
+        inference.open_denoiser(bundle, population, compute),
+        inference.open_autoencoder(bundle, compute),
+    )
+    generator = inference.open_generator(bundle, compute)
+    calls: dict[str, Callable[[], Tensor]] = {
+        "denoiser": lambda: denoiser(latent, time_zero, told),
+        "decoder": lambda: autoencoder.decode(latent),
+        "painter": lambda: generator(maps, style.to(device)),
     }
     counted = {}
-    for part, (name, call) in calls.items():
-        network = bundle.network(name, device)
+    for part, call in calls.items():
         # Of torch's fast attention on a CPU the counter knows nothing.
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            call(network)
+            call()
         counted[part] = float(counter.get_total_flops())
     return counted
 
