@@ -102,17 +102,17 @@ def main() -> None:
             code = TERMINATED if terminated and ended.code == INTERRUPTED else ended.code
             if code in (INTERRUPTED, TERMINATED) and not is_peer():
                 say(_stopped(code))
-            leave(code if isinstance(code, int) else int(code is not None))
+            leave(code)
         except KeyboardInterrupt:  # while typer itself was at work
             code = TERMINATED if terminated else INTERRUPTED
             say(_stopped(code))
-            sys.exit(code)
+            leave(code)
         except typer.TyperException as error:
             say("" if is_peer() else _mistyped(error))
-            sys.exit(error.exit_code)
+            leave(error.exit_code)
         except typer.Abort as error:  # what typer makes of an EOFError
             say(f"error: a file ends too early ({error.__cause__}); make or fetch it again.\n")
-            sys.exit(1)
+            leave(1)
         except BrainspadeError as error:
             if not (is_peer() and (isinstance(error, PeerError) or _is_ended_with_the_main_process())):
                 say(f"error: {error}\n")
@@ -124,7 +124,7 @@ def main() -> None:
             if not isinstance(error, OSError):
                 raise
             say(f"error: {error.strerror or error}: {error.filename or 'a file'}; choose another.\n")
-            sys.exit(1)
+            leave(1)
         finally:
             # All is done and said: while Python takes itself down, a signal could only end in a traceback or silently.
             for number in (signal.SIGINT, signal.SIGTERM):

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from brainspade_cli.errors import one_line
+
 
 class Reporter:
     """Carries a run's messages, so that library code never prints by itself.
@@ -30,7 +32,7 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """A line that the reader should not miss."""
-        self._console.print(f"warning: {text}", markup=False, style="yellow")
+        self._console.print(f"warning: {one_line(text)}", markup=False, style="yellow")
 
     @contextmanager
     def progress(self, description: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import errno
 
 
+def one_line(text: str) -> str:
+    """A text on one line: names out of files may hold line ends, and codes that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 class BrainspadeError(Exception):
     """Something that a run could not get past, said in one sentence: what, which file, what to do.
 
@@ -14,9 +19,8 @@ class BrainspadeError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        """The sentence, on one line: names out of files may hold line ends, and codes that a terminal would obey."""
-        text = super().__str__()
-        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+        """The sentence, on one line."""
+        return one_line(super().__str__())
 
 
 class InputError(BrainspadeError):

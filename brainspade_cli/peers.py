@@ -19,13 +19,14 @@ def is_peer() -> bool:
     return trains_with_others() and os.environ.get("RANK", "0") != "0"
 
 
-def leave(code: int) -> NoReturn:
-    """End with an exit code: one of several processes at once, all others by taking themselves down.
+def leave(code: int | str | None) -> NoReturn:
+    """End as `sys.exit` does; one of several processes of a training at once, without what Python does at its end.
 
     What is shared can wait for the others while it is taken down. And some threads of torch's now and then abort a
-    process that has done all it had to do, for which torchrun calls the whole training failed.
+    process that has done all it had to do, for which torchrun calls the whole training failed. All files of a training
+    are closed by then; what is registered to run at exit does not.
     """
-    if trains_with_others():
+    if trains_with_others() and not isinstance(code, str):
         sys.stdout.flush()
-        os._exit(code)
+        os._exit(code or 0)
     sys.exit(code)

@@ -378,6 +378,7 @@ def test_a_file_that_ends_too_early_is_one_sentence_and_1(run, monkeypatch):
 
 def test_of_several_processes_one_says_what_was_mistyped(run, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(cli.os, "_exit", sys.exit)
     for rank, silent in (("0", False), ("1", True)):
         monkeypatch.setenv("RANK", rank)
         code, _, said = run("train-labels", "--stepps", 3)
@@ -414,22 +415,37 @@ def test_of_the_processes_of_a_training_the_one_that_failed_says_why(
     assert bool(waited) == (rank == "1" and said != "")
 
 
-@pytest.mark.parametrize(("processes", "at_once"), [("1", []), ("2", [0])])
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("stopped_by", "expected"), [(None, 0), (KeyboardInterrupt, 130), (FileNotFoundError, 1)])
 def test_one_of_several_processes_of_a_training_ends_at_once(
-    run, monkeypatch, slice_folder, tmp_path, processes, at_once
+    run, monkeypatch, slice_folder, tmp_path, processes, stopped_by, expected
 ):
     from brainspade_cli.training import labels
+
+    def trained(*_arguments, **_options):
+        if stopped_by:
+            raise stopped_by
+        return {"next": "", "losses": {}}
 
     def left(code):
         ended.append(code)
         sys.exit(code)
 
     ended = []
-    monkeypatch.setattr(labels, "train_labels", lambda *_arguments, **_options: {"next": "", "losses": {}})
-    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setattr(labels, "train_labels", trained)
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
     monkeypatch.setattr(cli.os, "_exit", left)
-    code, _, _ = run("train-labels", slice_folder, "--out", tmp_path / "w")
-    assert (code, ended) == (0, at_once)
+    assert run("train-labels", slice_folder, "--out", tmp_path / "w")[0] == expected
+    assert ended == [expected] * (processes - 1)
+
+
+def test_what_a_library_says_with_its_exit_is_passed_on(run, monkeypatch):
+    def says_why():
+        raise SystemExit("The library says why.")
+
+    monkeypatch.setattr(cli, "app", lambda **_: says_why())
+    with pytest.raises(SystemExit, match="The library says why"):
+        cli.main()
 
 
 def test_a_peer_that_torchrun_ends_with_the_main_process_says_nothing(run, monkeypatch, slice_folder, tmp_path):

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-_Line = str | tuple[str, ...]
 
-# Columns of a figure: name, value, interval, what the real have, verdict, meaning.
+class _Figure(NamedTuple):
+    name: str
+    value: str
+    interval: str = ""
+    real: str = ""
+    verdict: str = ""
+    meaning: str = ""
+
+
+_Line = str | _Figure
 _ROW = "{0:<26} {1:>9}  {2:<19} {3:<20} {4:<13} {5}"
 _ROW_ALONE = "{0:<26} {1:>9}  {2:<19} {5}"
 _FAMILIES = {
@@ -30,8 +38,10 @@ _FIDELITY = {
 
 def report_text(report: Mapping[str, Any]) -> str:
     """All of a report in words, line by line; the last line names the file."""
-    row = _ROW if report["against"] else _ROW_ALONE
-    return "\n".join(line if isinstance(line, str) else row.format(*line).rstrip() for line in _lines(report))
+    lines = list(_lines(report))
+    compared = any(line.real for line in lines if isinstance(line, _Figure) and line.name)
+    row = _ROW if compared else _ROW_ALONE
+    return "\n".join(line if isinstance(line, str) else row.format(*line).rstrip() for line in lines)
 
 
 def _lines(report: Mapping[str, Any]) -> Iterator[_Line]:
@@ -46,15 +56,14 @@ def _lines(report: Mapping[str, Any]) -> Iterator[_Line]:
             "halvings keep to."
         )
     yield ""
-    yield "", "value", "95 % interval", "real", "verdict", "what it means"
+    yield _Figure("", "value", "95 % interval", "real", "verdict", "what it means")
     yield from _label_lines(report["labels"])
     for channel, images in report["images"].items():
         yield from _image_lines(channel, images)
     for style in report["styles"]:
         name = f"  {style['channel']} {style['style']}"
-        yield _figure(
-            name, style["histogram"], "low is good: histogram of the brain against the style scan's, in its SD"
-        )
+        meaning = "low is good: histogram of the brain against the style scan's, in its SD; real: halves of its slices"
+        yield _figure(name, style["histogram"], meaning)
     yield ""
     yield from _balance_lines(report["balance"])
     for note in report["notes"]:
@@ -65,7 +74,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[_Line]:
 
 def _label_lines(labels: Mapping[str, Any]) -> Iterator[_Line]:
     yield "LABELS"
-    yield "  different labels", f"{labels['distinct']:.1%}", "", "", "", "high is good: labels that repeat no other"
+    meaning = "high is good: labels that repeat no other"
+    yield _Figure("  different labels", f"{labels['distinct']:.1%}", meaning=meaning)
     if "distance" not in labels:
         return
     yield _figure("  distance", labels["distance"]["summary"], "low is good: mean of the following, in SDs of the real")
@@ -114,13 +124,13 @@ def _balance_lines(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {channel}: {len(shares)} styles, each in {low:.1%} to {high:.1%} of the images"
 
 
-def _figure(name: str, item: Mapping[str, Any], meaning: str) -> _Line:
+def _figure(name: str, item: Mapping[str, Any], meaning: str) -> _Figure:
     interval = f"{_number(item['low'])} to {_number(item['high'])}"
     real = "" if item["usual"] is None else _number(item["usual"])
     real += "" if item["worst_usual"] is None else f" ({_number(item['worst_usual'])})"
     verdict = {None: "", True: "as the real", False: "off"}[item["within"]]
     spread = f" (other seeds: +-{_number(item['seed_spread'])})" if item["seed_spread"] is not None else ""
-    return name, _number(item["value"]), interval, real, verdict, meaning + spread
+    return _Figure(name, _number(item["value"]), interval, real, verdict, meaning + spread)
 
 
 def _number(value: float) -> str:

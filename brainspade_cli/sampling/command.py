@@ -17,7 +17,7 @@ def sample_command(
     plan: PairPlan,
     *,
     weights: tuple[str, str | None] | None,
-    labels: str | None,
+    labels: bool,
     file_format: str,
     save_pv: bool,
     precision: str,
@@ -25,7 +25,7 @@ def sample_command(
     """The command line of a run, without its folders, which may name patients, and without what changes no pair.
 
     styles: (channel, name) of each; `plan` with its step count resolved; weights: source and revision, None for those
-    that are installed; labels: the name of a folder of labels to paint.
+    that are installed; labels: whether labels of a folder are painted, which is called LABELS.
     """
     words = ["brainspade", "sample", "--style"]
     if len(styles) > MOST_STYLES:
@@ -33,8 +33,8 @@ def sample_command(
     else:
         words += [name if name == f"@{channel}" else f"{channel}={name}" for channel, name in styles]
     words += ["--n", str(pairs), "--seed", str(plan.seed)]
-    words += ["--labels", labels] if labels is not None else _plan_words(plan)
-    words += ["--faint-fraction", repr(plan.faint_fraction)] if plan.tumour or labels is not None else []
+    words += ["--labels", "LABELS"] if labels else _plan_words(plan)
+    words += ["--faint-fraction", repr(plan.faint_fraction)] if plan.tumour or labels else []
     if weights is not None:
         source, revision = weights
         words += ["--weights", source, *(["--revision", revision] if revision else [])]

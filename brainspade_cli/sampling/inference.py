@@ -23,10 +23,9 @@ def open_denoiser(bundle: Bundle, population: str, compute: Compute) -> LabelDen
     """
     denoiser = cast(LabelDenoiser, bundle.network(f"denoiser_{population}", compute.device))
     if compute.is_cpu:
-        merge_doublings(denoiser.unet).to(compute.dtype)
-        return denoiser
+        merge_doublings(denoiser.unet)
     denoiser.unet.to(compute.dtype)
-    return channels_last(denoiser)
+    return denoiser if compute.is_cpu else channels_last(denoiser)
 
 
 def open_autoencoder(bundle: Bundle, compute: Compute) -> LabelAutoencoder:

@@ -129,7 +129,7 @@ class SampleRun:
             request.pairs,
             self.plan,
             weights=None if request.weights is None else (self._weights_source(), self.bundle.revision),
-            labels=None if request.labels is None else request.labels.name,
+            labels=request.labels is not None,
             file_format=request.file_format,
             save_pv=request.save_pv,
             precision=self.compute.precision,

@@ -100,7 +100,7 @@ def _follows(key: str, begun: Mapping[str, Any], settings: Mapping[str, Any]) ->
     return bool(files) and all(old[name] == new[name] for name in files)
 
 
-def check_version(layout: RawLayout, run: Mapping[str, Any], new: Any) -> None:
+def check_version(layout: RawLayout, run: Mapping[str, Any], new: int | None) -> None:
     """Raise DatasetError where the run's pairs are not of version `new`: no command of this brainspade goes on."""
     old = run["settings"].get("pairs_version")
     if old == new:

@@ -65,8 +65,8 @@ class StyleChoice:
 class StylePool:
     """All styles of a run, from which each pair draws one for every channel.
 
-    `warnings` call scans by their names, for records; `outside`, by their paths, are those of them by which styles lie
-    outside what the weights saw.
+    `warnings`: what to know of the styles, for records, which name files without their folders. `outside`: why styles
+    are unlike what the weights saw, for the screen, with folders.
     """
 
     channels: tuple[str, ...]
@@ -118,7 +118,8 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
             if not argument.optional:
                 raise
             refusals.setdefault(argument.channel, str(error))
-            return None, (f"{error} It is left out.",), ()
+            # As it was raised, with the path as it is, which is looked for in it below.
+            return None, (f"{error.args[0]} It is left out.",), ()
 
     sources: list[StyleSource] = []
     told: list[str] = []

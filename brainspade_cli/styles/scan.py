@@ -41,7 +41,8 @@ class StyleScan:
     `slices`: float32 (S, 192, 256), z-scored over the brain, `BACKGROUND_VALUE` outside. `intensity_mean`,
     `intensity_std` (of the brain) and `background` are in the scan's own units. `skull`: a skull was seen;
     `stripped`: a skull stripper took it off. `thickness_mm`: slice thickness. `warnings`: what a user should know, and
-    `outside`: those among them by which the scan is unlike any that weights are trained on.
+    `outside`: those among them by which the scan is unlike any that weights are trained on. Both name the scan by its
+    path.
     """
 
     path: Path

@@ -115,18 +115,15 @@ def busy_seconds(request: SampleRequest, device: torch.device) -> tuple[dict[str
 def flops(bundle: Bundle, compute: Compute, population: str) -> dict[str, float]:
     """FLOPs (two a multiplication and addition) of one denoiser evaluation, one decoding, one painted image.
 
-    Of the networks as `sample` runs them on the device.
+    They are those of the networks as `sample` runs them on the device.
     """
     config = bundle.config.networks
     device = compute.device
     latent = torch.randn(1, *config.autoencoder.latent_shape, device=device)
     time_zero, told = torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, 3, device=device)
     maps, style = torch.zeros(1, 8, 192, 256, device=device), torch.zeros(1, config.style_encoder.style_dim)
-    denoiser, autoencoder = (
-        inference.open_denoiser(bundle, population, compute),
-        inference.open_autoencoder(bundle, compute),
-    )
-    generator = inference.open_generator(bundle, compute)
+    denoiser = inference.open_denoiser(bundle, population, compute)
+    autoencoder, generator = inference.open_autoencoder(bundle, compute), inference.open_generator(bundle, compute)
     calls: dict[str, Callable[[], Tensor]] = {
         "denoiser": lambda: denoiser(latent, time_zero, told),
         "decoder": lambda: autoencoder.decode(latent),

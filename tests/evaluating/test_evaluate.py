@@ -174,7 +174,9 @@ def test_a_style_scan_is_compared_with_what_was_painted_after_it(run, tmp_path):
     (found,) = report["styles"]
     assert (found["channel"], found["style"], found["images"]) == ("flair", "flair.nii.gz", 3)
     assert found["histogram"]["value"] > found["histogram"]["usual"] > 0
-    assert "histogram of the brain" in run(folder, "--style", style, "--quiet")[1]
+    table = run(folder, "--style", style, "--quiet")[1]
+    verdict = "as the real" if found["histogram"]["within"] else "off"
+    assert re.search(rf"flair flair\.nii\.gz .*{verdict} .*histogram of the brain", table)
     other = style_scan(tmp_path / "other.nii.gz", seed=3)
     code, _, error = run(folder, "--style", other)
     assert code == 2

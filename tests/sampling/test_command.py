@@ -20,7 +20,7 @@ PLAN = PairPlan(seed=3, tumour=True, tumour_fraction=0.25, sampler="ddim", steps
 
 
 def command(**changes: object) -> str:
-    known = {"weights": None, "labels": None, "file_format": "nifti", "save_pv": False, "precision": "fp32"}
+    known = {"weights": None, "labels": False, "file_format": "nifti", "save_pv": False, "precision": "fp32"}
     styles = changes.pop("styles", [("t1", "my scan.nii.gz"), ("flair", "@flair")])
     return sample_command(styles, 40, changes.pop("plan", PLAN), **{**known, **changes})
 
@@ -57,8 +57,8 @@ def test_numbers_are_said_to_the_last_bit(fraction: float, faint: float, guidanc
 
 def test_what_has_no_effect_is_not_said() -> None:
     assert "--tumour" not in command(plan=PairPlan())
-    painted = command(labels="own", plan=PairPlan())
-    assert "--labels own" in painted
+    painted = command(labels=True, plan=PairPlan())
+    assert "--labels LABELS" in painted
     assert "--sampler" not in painted
 
 

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from brainspade_cli.bundle import Bundle
@@ -40,6 +41,17 @@ def test_bf16_agrees_with_fp32_to_its_own_rounding(bundle: Bundle) -> None:
         )
     for exact, low in zip(*results, strict=True):
         assert (exact - low.float()).abs().mean() < 0.03 * exact.abs().mean() + 1e-3
+
+
+def test_doublings_are_merged_on_a_cpu_in_networks_that_are_not_to_be_trained(bundle: Bundle) -> None:
+    before = torch.get_rng_state()
+    for network in (open_denoiser(bundle, "tumour", BF16), open_autoencoder(bundle, BF16)):
+        kinds = [type(module) for module in network.modules()]
+        assert nn.ConvTranspose2d in kinds
+        assert nn.Upsample not in kinds
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+        assert not any(module.training for module in network.modules())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_conditions_and_the_painters_last_layer_keep_full_precision(bundle: Bundle) -> None:

@@ -95,12 +95,14 @@ def test_one_of_many_that_cannot_be_read_is_left_out_by_name(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     style_scan(tmp_path / "a" / "t1.nii.gz")
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "t1.nii.gz").write_bytes(b"not an image")
+    for name in ("b", "c\nc"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t1.nii.gz").write_bytes(b"not an image")
     pool = load_styles(bundle, parse_styles([str(tmp_path)]), quiet())
     assert len(pool.sources) == 1
     said = capsys.readouterr().err
     assert f"{tmp_path}/b/t1.nii.gz is" in said
+    assert f"{tmp_path}/c\\nc/t1.nii.gz is" in said
     assert f"{tmp_path}/a/t1.nii.gz has thick slices" in said
     # What is put on record names no folder, which may be called after a patient.
     assert pool.warnings
