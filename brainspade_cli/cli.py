@@ -133,9 +133,10 @@ def main() -> None:
 
 def _mistyped(error: typer.TyperException) -> str:
     """What is said of arguments that typer does not take; nothing where it has printed the help instead."""
-    message, context = error.format_message().rstrip(".?"), getattr(error, "ctx", None)
+    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
     command = context.command_path if context else " ".join(["brainspade", *_command()])
-    return f"error: {message}; {command} --help says what there is.\n" if message else ""
+    stop = "" if message.endswith("?") else ";"
+    return f"error: {message}{stop} {command} --help says what there is.\n" if message else ""
 
 
 def _command() -> list[str]:

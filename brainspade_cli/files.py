@@ -75,12 +75,10 @@ def disk_errors(place: Path, again: str = "run the same command again") -> Itera
     try:
         yield
     except OSError as error:
-        is_misplaced = error.errno in _NO_PLACE
-        refusal = InputError if is_misplaced else BrainspadeError
-        raise refusal(
-            f"{error.filename or place} could not be written ({error.strerror or error}); what is finished is kept: "
-            f"mend this and {again}{', or choose another place' if is_misplaced else ''}."
-        ) from error
+        what = f"{error.filename or place} could not be written ({error.strerror or error})"
+        if error.errno in _NO_PLACE:
+            raise InputError(f"{what}; choose another place, or mend this and {again}.") from error
+        raise BrainspadeError(f"{what}; what is finished is kept: mend this and {again}.") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -38,6 +38,26 @@ def is_hidden(file: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
+def files_below(root: Path) -> list[Path]:
+    """All files below a folder, sorted, but for hidden ones; folders that are linked there from elsewhere are entered.
+
+    None is entered twice, so links that lead in circles end.
+    """
+    top = os.path.realpath(root)
+    entered, found = {top}, []
+    for folder, inside, files in os.walk(root, followlinks=True):
+        further = []
+        for name in sorted(name for name in inside if not name.startswith(".")):
+            real = os.path.realpath(os.path.join(folder, name))
+            is_alias = os.path.islink(os.path.join(folder, name)) and Path(real).is_relative_to(top)
+            if real not in entered and not is_alias:
+                entered.add(real)
+                further.append(name)
+        inside[:] = further
+        found += [Path(folder, name) for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
     """A plain file's bytes; raises OSError, ValueError where it has more than `limit` of them."""
     if require_plain(path) > limit:

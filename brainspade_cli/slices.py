@@ -62,6 +62,11 @@ class ScanRecord:
         """Number of slices kept."""
         return len(self.positions)
 
+    @property
+    def person_names(self) -> frozenset[str]:
+        """The names that mean this person in any slice set or weights: in full, and with the dataset before it."""
+        return frozenset({self.person, f"{self.dataset}/{self.person.removeprefix(f'{self.dataset}/')}"})
+
 
 @dataclass(frozen=True)
 class SliceSet:
@@ -83,6 +88,10 @@ class SliceSet:
     def people(self, split: str) -> tuple[str, ...]:
         """Sorted names of the people in a split."""
         return tuple(sorted({scan.person for scan in self.scans if scan.split == split}))
+
+    def person_names(self, split: str) -> frozenset[str]:
+        """All names that mean people of a split."""
+        return frozenset(name for scan in self.scans if scan.split == split for name in scan.person_names)
 
     def labels(self, scan: ScanRecord) -> NDArray[np.uint8]:
         """PV maps of a scan, memory-mapped: uint8 (slices, channels, 192, 256), channels sum to 255."""

@@ -180,6 +180,7 @@ def test_a_revision_for_all_runs_is_not_for_a_folder_that_is_typed(run, monkeypa
         (["sample", "--out"], ["--out", "argument; brainspade sample --help"]),
         (["evaluate"], ["dataset", "brainspade evaluate --help"]),
         (["paint"], ["paint", "brainspade --help"]),
+        (["sampel"], ["Did you mean 'sample'? ", "brainspade --help says"]),
         (["weights", "forge"], ["forge", "brainspade weights --help"]),
     ],
 )

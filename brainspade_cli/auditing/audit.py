@@ -151,7 +151,7 @@ def _bench(request: AuditRequest, kinds: Sequence[str], reporter: Reporter) -> _
         raise SliceSetError(f"{error} Without --against, codes that weights carry stand for slices.") from error
     real, trained = RealSlices(slices), trained_people(RawLayout(request.dataset, ""))
     people = people_judges(real, request.against, kinds, Descriptors(), reporter)
-    told = partial(notes.of_people, people, trained, slices.people("train"))
+    told = partial(notes.of_people, people, trained, slices.person_names("train"))
     return _Bench(request.against.resolve().name, people, real, told)
 
 

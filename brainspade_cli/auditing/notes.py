@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from brainspade_cli.auditing.codes import IMAGES, CodeJudge
 from brainspade_cli.auditing.cuts import LABELS
@@ -25,15 +25,16 @@ def of_judges(wanted: Sequence[str], judges: Mapping[str, object]) -> Iterator[s
 
 
 def of_people(
-    judges: Mapping[str, PeopleJudge], trained: Sequence[str] | None, there: Sequence[str], limit: Mapping[str, float]
+    judges: Mapping[str, PeopleJudge], trained: Sequence[str] | None, there: Set[str], limit: Mapping[str, float]
 ) -> Iterator[str]:
     """How far real people can serve as a yardstick.
 
-    `trained`: whom the weights learnt from, None where that is not known; `there`: training people of the slice set.
+    `trained`: whom the weights learnt from, None where that is not known; `there`: names that mean training people of
+    the slice set.
     """
     if trained is None:
         yield "Whom the weights learnt from is not on record here; of others than the slice set's, no copy is found."
-    elif missing := set(trained) - set(there):
+    elif missing := set(trained) - there:
         yield (
             f"{len(missing)} of {len(trained)} people whom the weights learnt from are not in the slice set: copies of "
             "these are not found. Audit against the set that was trained on."

@@ -8,7 +8,7 @@ from typing import Any
 
 from brainspade_cli.auditing.codes import CodeJudge, code_judges, make_codes
 from brainspade_cli.auditing.cuts import RealSlices
-from brainspade_cli.bundle import Bundle, read_config
+from brainspade_cli.bundle import Bundle, open_folder
 from brainspade_cli.bundle_config import TRAINING_CODES
 from brainspade_cli.bundle_update import create_or_update_bundle
 from brainspade_cli.console import Reporter
@@ -24,7 +24,7 @@ def add_training_codes(weights: Path, slices: Path, reporter: Reporter, seed: in
     an audit then says. Raises InputError for a slice set of people that the bundle was not trained on, or that holds
     some of those out, and its kin.
     """
-    known = set(read_config(weights).people.train)
+    known = set(open_folder(weights).config.people.train)
     opened = open_slice_set(slices)
     people = set(opened.people("train"))
     strange = sorted(people - known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from brainspade_cli import __version__
 from brainspade_cli.anatomy import TISSUE_NAMES
+from brainspade_cli.auditing.made_with import trained_people
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import DatasetError, InputError
 from brainspade_cli.evaluating.balance import balance
@@ -34,6 +36,7 @@ FORMAT = 1
 MOST_SLICES = 5000
 # With fewer people, what halves of them differ by says little about people.
 FEW_PEOPLE = 6
+PEOPLE_SHOWN = 3
 # A cloud of fewer points has no shape to compare.
 FEWEST_IMAGES = 10
 
@@ -94,7 +97,11 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
         "images": {channel: _images(made, real, channel, made_source.names, request.seed) for channel in made.channels},
         "styles": _styles(made, hashes, request),
         "balance": balance(rows),
-        "notes": [*_notes_on_dataset(made_set), *_notes(made, real, made_source, real_source, request)],
+        "notes": [
+            *_notes_on_dataset(made_set),
+            *_notes_on_people(request, real_source),
+            *_notes(made, real, made_source, real_source, request),
+        ],
     }
     with disk_errors(out):
         write_json(out, report)
@@ -223,6 +230,20 @@ def _notes_on_dataset(made: RawSlices) -> list[str]:
             " a lesion are alike: agreement and the share of different labels mean nothing here."
         )
     return notes
+
+
+def _notes_on_people(request: EvaluationRequest, source: SliceSource | None) -> Iterator[str]:
+    """What to say where the weights learnt from people whom the dataset is held against, by their names."""
+    if source is None or request.against is None or not source.people:
+        return
+    trained = set(trained_people(RawLayout(request.dataset, "")) or ())
+    scans = open_slice_set(request.against).scans
+    if met := sorted({scan.person for scan in scans if scan.person in source.people and trained & scan.person_names}):
+        shown = f"{', '.join(met[:PEOPLE_SHOWN])}{', ...' if len(met) > PEOPLE_SHOWN else ''}"
+        yield (
+            f"By their names, the weights learnt from {len(met)} of these {len(source.people)} people ({shown}): beside"
+            " them a dataset looks better than it is."
+        )
 
 
 def _notes(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from brainspade_cli.anatomy import MODALITIES
 from brainspade_cli.errors import InputError
-from brainspade_cli.reading import is_hidden, read_bytes, read_json
+from brainspade_cli.reading import files_below, read_bytes, read_json
 from brainspade_cli.slices import SPLITS
 
 # How BIDS calls the space of the scan itself.
@@ -124,10 +124,8 @@ def _suffix(path: Path) -> str:
 def _from_folder(source: Path) -> list[ScanFiles]:
     groups: dict[tuple[str, str], list[tuple[str, Path]]] = {}
     # A scan before what was derived from it.
-    for path in sorted(
-        source.rglob("*.nii*"), key=lambda path: ("derivatives" in path.relative_to(source).parts, path)
-    ):
-        if not re.search(r"\.nii(\.gz)?$", path.name) or is_hidden(path, source):
+    for path in sorted(files_below(source), key=lambda path: "derivatives" in path.relative_to(source).parts):
+        if not re.search(r"\.nii(\.gz)?$", path.name):
             continue
         kind = IMAGE_NAMES.get(_suffix(path)) or MAP_NAMES.get(_suffix(path))
         parts = (source.resolve().name, *path.relative_to(source).parts[:-1])

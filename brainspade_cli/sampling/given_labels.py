@@ -23,7 +23,7 @@ from brainspade_cli.geometry import MIN_BRAIN_FRACTION, MIN_TUMOUR_PIXELS, SLICE
 from brainspade_cli.nifti import NiftiError, open_nifti
 from brainspade_cli.preparing.partial_volumes import quantise
 from brainspade_cli.preparing.volumes import MAX_SIDE, centre_of, read_maps, read_volume
-from brainspade_cli.reading import is_hidden, npy_header, read_json, require_plain
+from brainspade_cli.reading import files_below, npy_header, read_json, require_plain
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.sampling.label_checks import lesion_pixels
 from brainspade_cli.styles.channels import is_nifti
@@ -73,8 +73,7 @@ class GivenLabels:
         if not folder.is_dir():
             raise InputError(f"There is no folder of labels {folder}; give the folder that holds the label maps.")
         _refuse_datasets(folder)
-        named = (file for file in folder.rglob("*") if is_nifti(file) or file.suffix == ".npz")
-        files = sorted(file for file in named if not is_hidden(file, folder))
+        files = [file for file in files_below(folder) if is_nifti(file) or file.suffix == ".npz"]
         if not files:
             raise InputError(
                 f"{folder} holds no label maps; give NIfTI files with the values 0 to {CHANNELS - 1}, or PV maps."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from brainspade_cli.anatomy import MODALITIES
 from brainspade_cli.errors import InputError
-from brainspade_cli.reading import is_hidden
+from brainspade_cli.reading import files_below, is_hidden
 from brainspade_cli.styles.channels import channel_named, channel_of_file, is_nifti, words_without_channel
 
 _NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)", re.DOTALL)
@@ -84,7 +84,7 @@ def _read_value(value: str, channel: str | None) -> list[StyleArgument]:
             raise InputError(f"The name of {path} does not tell its contrast; say it, as in --style flair={path}.")
         return [StyleArgument(found, _subject(path), path)]
     if os.path.isdir(path):
-        return _read_many(sorted(file for file in path.rglob("*") if _is_scan(file, path)), value, channel)
+        return _read_many([file for file in files_below(path) if is_nifti(file) and file.is_file()], value, channel)
     if glob.has_magic(value):
         return _read_many([file for file in _matches(path) if file.is_file() and is_nifti(file)], value, channel)
     shown = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}..."
@@ -99,10 +99,6 @@ def _matches(pattern: Path) -> list[Path]:
     first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     root, wanted = Path(*parts[:first]), parts[first:] + (["*"] if parts[-1] == "**" else [])
     return sorted(path for path in root.glob("/".join(wanted)) if not is_hidden(path, root))
-
-
-def _is_scan(file: Path, root: Path) -> bool:
-    return is_nifti(file) and not is_hidden(file, root) and file.is_file()
 
 
 def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[StyleArgument]:

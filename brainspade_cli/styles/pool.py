@@ -140,6 +140,8 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     unseen = list(_unseen(bundle, channels))
     for warning in (*told, *unseen):
         reporter.warn(warning)
+    if len(sources) < len(arguments):
+        reporter.say(f"{len(sources)} of {len(arguments)} style scans are used.")
     return StylePool(channels, tuple(sources), (*recorded, *unseen), (*outside, *unseen))
 
 

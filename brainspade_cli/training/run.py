@@ -181,8 +181,8 @@ def _check_bundles(start: Bundle, people: People, out: str) -> None:
 
 def _check_people(slice_set: SliceSet, people: People, out: str) -> None:
     """Raise SliceSetError where the bundle and the slice set disagree on who is held out."""
-    leaked = sorted(set(slice_set.people("train")) & set(people.held_out))
-    seen = sorted(set(slice_set.people("held-out")) & set(people.train))
+    leaked = sorted(slice_set.person_names("train") & set(people.held_out))
+    seen = sorted(slice_set.person_names("held-out") & set(people.train))
     if leaked:
         raise SliceSetError(
             f"{slice_set.folder} would train on {', '.join(leaked)}, held out of the other networks in {out}; "

@@ -79,6 +79,7 @@ def test_new_people_pass(report, tmp_path, folded_folder):
         (None, "Whom the weights learnt from is not on record here"),
         (("person-00", "somebody", "somebody else"), "2 of 3 people whom the weights learnt from are not in the slice"),
         (("person-00",), None),
+        (("folded/person-00",), None),
     ],
 )
 def test_a_slice_set_that_lacks_training_people_is_told(tmp_path, folded_folder, monkeypatch, trained, said):

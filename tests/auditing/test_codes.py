@@ -110,6 +110,9 @@ def test_codes_of_other_people_are_refused(run, folded_folder, tmp_path):
     code, _, error = run("weights", "codes", folded_folder, "--out", tmp_path / "weights")
     assert code == 2
     assert "name the slice set of the training" in error
+    code, _, error = run("weights", "codes", folded_folder, "--out", tmp_path / "absent")
+    assert code == 2
+    assert "There is no folder" in error
 
 
 def test_codes_leave_with_the_networks_that_they_belong_to(coded, tmp_path):

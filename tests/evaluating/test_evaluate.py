@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from brainspade_cli.evaluating import evaluate
 from brainspade_cli.evaluating.read_raw import open_raw
 from brainspade_cli.nnunet.export import export
 from brainspade_cli.nnunet.planes import NIFTI, PNG
@@ -88,6 +89,14 @@ def test_a_dataset_is_held_against_the_held_out_people(run, dataset, slice_folde
     written = json.loads((dataset / "brainspade" / "evaluation.json").read_text())
     assert written == {key: value for key, value in report.items() if key != "file"}
     assert str(dataset.parent) not in json.dumps(written)
+
+
+@pytest.mark.parametrize("name", ["sub-tumour7", "lesions/sub-tumour7", "rings/sub-tumour7"])
+def test_people_whom_the_weights_learnt_from_are_named(run, dataset, slice_folder, monkeypatch, name):
+    monkeypatch.setattr(evaluate, "trained_people", lambda layout: (name, "somebody else"))
+    notes = report_of(run(dataset, "--against", slice_folder, "--json", "--quiet")[1])["notes"]
+    told = [note for note in notes if "learnt from 1 of these 1 people (sub-tumour7)" in note]
+    assert len(told) == (name != "rings/sub-tumour7")
 
 
 def test_the_table_tells_what_each_figure_means(run, dataset, slice_folder):

@@ -313,6 +313,9 @@ def test_what_has_changed_since_is_exported_again(made, run, reporter):
     (folder / "brainspade" / "evaluation.json").write_text("{}")
     run(made, task="tissues")
     assert any("for the dataset changes: evaluation.json." in text for text in reporter.said)
+    assert any(
+        text.startswith("2 of ") and "cases and test files are new or have changed" in text for text in reporter.said
+    )
     expected = {
         Path("imagesTr/brainspade_000001_0000.nii.gz"): before[Path(f"imagesTr/{first}_0000.nii.gz")],
         Path("labelsTr/brainspade_000002.nii.gz"): before[Path(f"labelsTr/{first}.nii.gz")],

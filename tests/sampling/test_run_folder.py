@@ -101,6 +101,9 @@ def test_networks_that_draw_patients_in_place_of_healthy_people_are_not_other_we
     healthy = {**SETTINGS, "tumour": False, "weights": {**shared, "settings": "y", "denoiser_healthy": "3"}}
     with pytest.raises(DatasetError, match=r"begun with tumour on, now off\. To go on, repeat"):
         check_settings(layout, run, healthy, 10)
+    drawn = {**SETTINGS, "weights": run["settings"]["weights"], "solver": [2], "steps": 20}
+    with pytest.raises(DatasetError, match=r"begun with steps \w+, now 20\. To go on, repeat"):
+        check_settings(layout, run, drawn, 10)
     with pytest.raises(DatasetError, match=r"other solver; tumour on, now off; other weights\. To go on, repeat"):
         check_settings(layout, run, {**healthy, "weights": {**healthy["weights"], "painter": "4"}}, 10)
 

@@ -383,7 +383,7 @@ def test_a_run_goes_on_with_the_sampler_that_it_was_begun_with(
     run_sampling(request_for(pairs=1, plan=replace(plan, steps=1), weights=str(weights)), quiet())
     settle(700)
     # One step is now that of the weights' own sampler.
-    with pytest.raises(DatasetError, match=r"sampler unipc, now fitted; other solver\. .*run\.json"):
+    with pytest.raises(DatasetError, match=r"with sampler unipc, now fitted\. To go on, .*run\.json"):
         run_sampling(request_for(pairs=2, plan=plan, weights=str(weights)), quiet())
     plain = replace(plan, sampler="unipc", steps=1)
     assert run_sampling(request_for(pairs=2, plan=plain, weights=str(weights)), quiet())["made"] == 1

@@ -169,13 +169,16 @@ def test_finished_weights_without_checkpoints_are_not_overwritten(
 
 
 @pytest.mark.parametrize("direction", ["held out before", "trained on before"])
-def test_a_person_is_never_on_both_sides(trained: Path, slice_folder: Path, tmp_path: Path, direction: str) -> None:
+@pytest.mark.parametrize("called", ["{}", "rings/{}"])
+def test_a_person_is_never_on_both_sides(
+    trained: Path, slice_folder: Path, tmp_path: Path, direction: str, called: str
+) -> None:
     shutil.copytree(trained, tmp_path / "bundle")
     path = tmp_path / "bundle" / "config.json"
     config = json.loads(path.read_text())
     roles = ("train", "held_out") if direction == "held out before" else ("held_out", "train")
     name = config["people"][roles[0]].pop(0)
-    config["people"][roles[1]].append(name)
+    config["people"][roles[1]].append(called.format(name))
     path.write_text(json.dumps(config))
     with pytest.raises(SliceSetError, match=name):
         run(slice_folder, tmp_path / "bundle", resume=True)
