@@ -76,6 +76,7 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
     made_source = made_set.source(request.most)
     hashes = {path: sha256(path) for path in request.styles}
     real_source = None if request.against is None else _real_source(request, made_set)
+    people_met = list(_notes_on_people(request, real_source))
     made = collect(made_source, reporter, "dataset")
     real = None if real_source is None else collect(real_source, reporter, "real people")
     if real is not None and real.shape != made.shape:
@@ -99,7 +100,7 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
         "balance": balance(rows),
         "notes": [
             *_notes_on_dataset(made_set),
-            *_notes_on_people(request, real_source),
+            *people_met,
             *_notes(made, real, made_source, real_source, request),
         ],
     }
@@ -233,7 +234,10 @@ def _notes_on_dataset(made: RawSlices) -> list[str]:
 
 
 def _notes_on_people(request: EvaluationRequest, source: SliceSource | None) -> Iterator[str]:
-    """What to say where the weights learnt from people whom the dataset is held against, by their names."""
+    """What to say where the weights learnt from people whom the dataset is held against, by their names.
+
+    Raises DatasetError for a record of the dataset that cannot be read.
+    """
     if source is None or request.against is None or not source.people:
         return
     trained = set(trained_people(RawLayout(request.dataset, "")) or ())

@@ -32,10 +32,7 @@ _SCORES = {
 }
 _VERDICTS = {
     "pass": ("good", "Passed: nothing lies nearer to a slice that it was held against than people lie to each other."),
-    "copies": (
-        "bad",
-        "Copies found: some slices lie nearer to a training slice than people lie to each other.",
-    ),
+    "copies": ("bad", "Copies found: some slices lie nearer to a training slice than people lie to each other."),
     "": ("bad", "audit.json gives no verdict."),
 }
 

@@ -85,9 +85,8 @@ def _stripped_otherwise(old: Any, new: Any) -> str:
 def _follows(key: str, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     """Whether a difference follows from one that is told: a solver from sampler or steps, much from --tumour.
 
-    Patients are drawn by other networks of the weights.
-    Networks that one of the two alone uses cannot be compared. Where these are of other weights, that is told once
-    --tumour is as it was.
+    Patients are drawn by other networks of the weights, and networks that one of the two alone uses cannot be compared.
+    Where these are of other weights, that is told once --tumour is as it was.
     """
     if key == "solver" and any(begun.get(name) != settings.get(name) for name in ("sampler", "steps")):
         return True
