@@ -34,6 +34,11 @@ SPLITS = ("train", "held-out")
 POPULATIONS = ("healthy", "tumour")
 
 
+def plain_person(person: str, dataset: str) -> str:
+    """A person's name without the dataset before it."""
+    return person.removeprefix(f"{dataset}/")
+
+
 @dataclass(frozen=True)
 class ScanRecord:
     """One prepared scan. The per-slice tuples run from the lowest kept slice to the highest.
@@ -65,7 +70,7 @@ class ScanRecord:
     @property
     def person_names(self) -> frozenset[str]:
         """The names that mean this person in any slice set or weights: in full, and with the dataset before it."""
-        return frozenset({self.person, f"{self.dataset}/{self.person.removeprefix(f'{self.dataset}/')}"})
+        return frozenset({self.person, f"{self.dataset}/{plain_person(self.person, self.dataset)}"})
 
 
 @dataclass(frozen=True)

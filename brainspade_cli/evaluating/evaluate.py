@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from brainspade_cli.files import disk_errors, sha256, write_json
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reporting.verdicts import EVALUATION_FILE
 from brainspade_cli.sampling.run_folder import RUN_FILE, read_run
-from brainspade_cli.slices import open_slice_set
+from brainspade_cli.slices import SliceSet, open_slice_set
 from brainspade_cli.styles.scan import load_style
 
 FORMAT = 1
@@ -75,8 +75,9 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
         out.parent.mkdir(parents=True, exist_ok=True)
     made_source = made_set.source(request.most)
     hashes = {path: sha256(path) for path in request.styles}
-    real_source = None if request.against is None else _real_source(request, made_set)
-    people_met = list(_notes_on_people(request, real_source))
+    slices = _slice_set(request.against)
+    real_source = None if request.against is None else _real_source(request, made_set, slices)
+    people_met = list(_notes_on_people(request.dataset, slices, real_source.people)) if slices and real_source else []
     made = collect(made_source, reporter, "dataset")
     real = None if real_source is None else collect(real_source, reporter, "real people")
     if real is not None and real.shape != made.shape:
@@ -119,15 +120,20 @@ def _check(request: EvaluationRequest) -> None:
             raise InputError(f"There is no style scan {path}.")
 
 
-def _real_source(request: EvaluationRequest, made: RawSlices) -> SliceSource:
+def _slice_set(against: Path | None) -> SliceSet | None:
+    """The slice set that a dataset is held against; None where that is nothing, or a raw dataset."""
+    return None if against is None or (against / "dataset.json").is_file() else open_slice_set(against)
+
+
+def _real_source(request: EvaluationRequest, made: RawSlices, slices: SliceSet | None) -> SliceSource:
+    """The slices of a slice set, or else of the raw dataset `request.against`."""
     assert request.against is not None
     channels = made.dataset.header.channel_names
-    if (request.against / "dataset.json").is_file():
+    if slices is None:
         if request.against.resolve() == request.dataset.resolve():
             raise InputError(f"{request.against} is the dataset itself; name real data, or another dataset.")
         source = open_raw(request.against, made_only=False).source(request.most)
     else:
-        slices = open_slice_set(request.against)
         population = _population(made.dataset.folder) if request.population == "auto" else request.population
         source = real_slices(slices, channels, split=request.split, population=population, most=request.most)
     if source.names != made.names:
@@ -233,19 +239,16 @@ def _notes_on_dataset(made: RawSlices) -> list[str]:
     return notes
 
 
-def _notes_on_people(request: EvaluationRequest, source: SliceSource | None) -> Iterator[str]:
-    """What to say where the weights learnt from people whom the dataset is held against, by their names.
+def _notes_on_people(dataset: Path, slices: SliceSet, people: Sequence[str]) -> Iterator[str]:
+    """What to say where the weights learnt from some of the people of a slice set, by their names.
 
     Raises DatasetError for a record of the dataset that cannot be read.
     """
-    if source is None or request.against is None or not source.people:
-        return
-    trained = set(trained_people(RawLayout(request.dataset, "")) or ())
-    scans = open_slice_set(request.against).scans
-    if met := sorted({scan.person for scan in scans if scan.person in source.people and trained & scan.person_names}):
+    trained = set(trained_people(RawLayout(dataset, "")) or ())
+    if met := sorted({scan.person for scan in slices.scans if scan.person in people and trained & scan.person_names}):
         shown = f"{', '.join(met[:PEOPLE_SHOWN])}{', ...' if len(met) > PEOPLE_SHOWN else ''}"
         yield (
-            f"By their names, the weights learnt from {len(met)} of these {len(source.people)} people ({shown}): beside"
+            f"By their names, the weights learnt from {len(met)} of these {len(people)} people ({shown}): beside"
             " them a dataset looks better than it is."
         )
 

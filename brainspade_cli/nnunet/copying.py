@@ -58,8 +58,10 @@ def copy_cases(layout: RawLayout, sources: Sources, reporter: Reporter) -> bool:
         # Files were lost since, or have changed: no dataset until all are as they should be.
         layout.header.unlink(missing_ok=True)
         remove_verdicts(layout, reporter)
-    if any(missing) and not all(missing):
-        reporter.say(f"{sum(missing)} of {len(jobs)} cases and test files are new or have changed; the others stay.")
+        if not all(missing):
+            reporter.say(
+                f"{sum(missing)} of {len(jobs)} cases and test files are new or have changed; the others stay."
+            )
     for folder in {target.parent for job in jobs for _, target in job.files}:
         folder.mkdir(exist_ok=True)
     ignore = sources.task.ignore_value

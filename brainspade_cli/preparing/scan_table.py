@@ -13,7 +13,7 @@ from pathlib import Path
 from brainspade_cli.anatomy import MODALITIES
 from brainspade_cli.errors import InputError
 from brainspade_cli.reading import files_below, read_bytes, read_json
-from brainspade_cli.slices import SPLITS
+from brainspade_cli.slices import SPLITS, plain_person
 
 # How BIDS calls the space of the scan itself.
 OWN_SPACES = ("orig", "individual", "scanner", "t1w")
@@ -71,7 +71,7 @@ class ScanFiles:
     @property
     def person_names(self) -> frozenset[str]:
         """The names that mean this person: in full, without the dataset, and with it."""
-        plain = self.person.removeprefix(f"{self.dataset}/")
+        plain = plain_person(self.person, self.dataset)
         return frozenset({self.person, plain, f"{self.dataset}/{plain}"})
 
 
