@@ -264,9 +264,9 @@ def test_strict_refuses_thick_slices_by_name(run, weights, tmp_path):
     sample = ("sample", "--style", thick, "--n", 1, "--out", tmp_path / "out", "--weights", weights)
     code, out, error = run(*sample, "--strict", "--quiet")
     assert (code, out) == (2, "")
-    last = error.strip().splitlines()[-1]
-    assert last.startswith("error: --strict refuses")
-    assert "thick slices (6.0 mm)" in last
+    *said, last = error.strip().splitlines()
+    assert last.startswith(f"error: --strict refuses {thick}:")
+    assert sum("thick slices (6.0 mm)" in line for line in (*said, last)) == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -33,8 +33,8 @@ from brainspade_cli.weights import open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
 PAIRS_VERSION = 16
-# By so many of its reasons a refusal of --strict is understood.
-REASONS_TOLD = 5
+# So many styles a refusal of --strict names; the warnings before it name all.
+STYLES_NAMED = 3
 PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
 
 
@@ -115,7 +115,7 @@ class SampleRun:
                 **{name: version(name) for name in PACKAGES},
                 "device": self.compute.describe(),
             },
-            "warnings": list(self.styles.warnings),
+            "warnings": [note.recorded for note in self.styles.notes],
         }
 
     def _weights_source(self) -> str:
@@ -173,16 +173,23 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     if request.labels is None and (advice := few_steps(request.plan, plan)):
         reporter.warn(advice)
     styles = load_styles(bundle, arguments, reporter)
-    if request.strict and styles.outside:
-        more = len(styles.outside) - REASONS_TOLD
-        raise InputError(
-            "--strict refuses styles outside what the weights saw."
-            f" {' '.join(styles.outside[:REASONS_TOLD])}{f' And {more} more.' if more > 0 else ''}"
-            " Choose other scans or other weights, or leave --strict out and look at the preview."
-        )
+    if request.strict:
+        _refuse_outside(styles)
     labels = None if request.labels is None else GivenLabels(request.labels, reporter)
     settings = _settings(request, plan, bundle, styles, labels, compute)
     return SampleRun(request, plan, layout, begun, bundle, styles, labels, compute, settings)
+
+
+def _refuse_outside(styles: StylePool) -> None:
+    """Raise InputError where a style is unlike what the weights saw, and name it; the warnings before say why."""
+    outside = list(dict.fromkeys(str(note.about) for note in styles.notes if note.outside))
+    if outside:
+        more = f" and {len(outside) - STYLES_NAMED} more" if len(outside) > STYLES_NAMED else ""
+        raise InputError(
+            f"--strict refuses {', '.join(outside[:STYLES_NAMED])}{more}: the warnings above say in what they are"
+            " unlike the scans that the weights saw. Choose other scans or other weights, or leave --strict out and"
+            " look at the preview."
+        )
 
 
 def _checked_plan(plan: PairPlan, bundle: Bundle) -> PairPlan:

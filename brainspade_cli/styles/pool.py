@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from brainspade_cli.sampling.lanes import Lanes
 from brainspade_cli.sampling.randomness import Stream, generator
 from brainspade_cli.styles.arguments import StyleArgument, channels_of
 from brainspade_cli.styles.intensities import IntensityScale, intensity_scale
+from brainspade_cli.styles.notes import StyleNote
 from brainspade_cli.styles.scan import load_style
 from brainspade_cli.styles.style_range import StylePlace, StyleRange, style_range
 
@@ -63,16 +63,11 @@ class StyleChoice:
 
 @dataclass(frozen=True)
 class StylePool:
-    """All styles of a run, from which each pair draws one for every channel.
-
-    `warnings`: what to know of the styles, for records, which name files without their folders. `outside`: why styles
-    are unlike what the weights saw, for the screen, with folders.
-    """
+    """All styles of a run, from which each pair draws one for every channel, and what to know of them."""
 
     channels: tuple[str, ...]
     sources: tuple[StyleSource, ...]
-    warnings: tuple[str, ...] = ()
-    outside: tuple[str, ...] = ()
+    notes: tuple[StyleNote, ...] = ()
 
     def draw(self, seed: int, index: int) -> tuple[StyleChoice, ...]:
         """The styles of pair `index`, one a channel.
@@ -107,10 +102,10 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     encoder = bundle.network("style_encoder") if any(argument.path for argument in arguments) else None
     known = style_range(bundle)
 
-    def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[str, ...], tuple[str, ...]]:
+    def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[StyleNote, ...]]:
         place, argument = item
         if argument.path is None:
-            return _from_bank(bundle, known, argument), (), ()
+            return _from_bank(bundle, known, argument), ()
         try:
             assert isinstance(encoder, StyleEncoder)
             return _from_scan(encoder, known, argument, keep=place < SCANS_SHOWN)
@@ -118,52 +113,44 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
             if not argument.optional:
                 raise
             refusals.setdefault(argument.channel, str(error))
-            # As it was raised, with the path as it is, which is looked for in it below.
-            return None, (f"{error.args[0]} It is left out.",), ()
+            # As it was raised, with the path as it is, which a record takes out.
+            return None, (StyleNote(f"{error.args[0]} It is left out.", argument.path),)
 
     sources: list[StyleSource] = []
-    told: list[str] = []
-    recorded: list[str] = []
-    outside: list[str] = []
+    notes: list[StyleNote] = []
     with reporter.progress("styles", len(arguments)) as advance, Lanes() as lanes:
-        loaded = lanes.in_order(load, enumerate(arguments))
-        for argument, (source, notes, strange) in zip(arguments, loaded, strict=True):
+        for source, said in lanes.in_order(load, enumerate(arguments)):
             sources += [source] if source else []
-            told += notes
-            recorded += [_by_name(note, argument.path) for note in notes]
-            outside += strange
+            notes += said
             advance()
     channels = channels_of(arguments)
     for channel in channels:
         if not any(source.channel == channel for source in sources):
             raise InputError(f"No {channel} scan can be used as a style: {refusals[channel]}")
-    unseen = list(_unseen(bundle, channels))
-    for warning in (*told, *unseen):
-        reporter.warn(warning)
+    notes += _unseen(bundle, channels)
+    for note in notes:
+        reporter.warn(note.text)
     if len(sources) < len(arguments):
         reporter.say(f"{len(sources)} of {len(arguments)} style scans are used.")
-    return StylePool(channels, tuple(sources), (*recorded, *unseen), (*outside, *unseen))
+    return StylePool(channels, tuple(sources), tuple(notes))
 
 
-def _by_name(note: str, path: Path | None) -> str:
-    """A warning that calls its scan by the file's name: folders may name patients, and stay out of records."""
-    return note if path is None else note.replace(str(path), path.name)
-
-
-def _unseen(bundle: Bundle, channels: Sequence[str]) -> Iterator[str]:
+def _unseen(bundle: Bundle, channels: Sequence[str]) -> Iterator[StyleNote]:
     modalities = bundle.config.modalities
     for channel in channels:
         if modalities and channel not in modalities:
-            yield (
+            yield StyleNote(
                 f"These weights were trained on {', '.join(modalities)} and never saw {channel}; look at the preview"
-                " before you go on."
+                " before you go on.",
+                channel,
+                outside=True,
             )
 
 
 @torch.inference_mode()
 def _from_scan(
     encoder: StyleEncoder, known: StyleRange, argument: StyleArgument, keep: bool
-) -> tuple[StyleSource, tuple[str, ...], tuple[str, ...]]:
+) -> tuple[StyleSource, tuple[StyleNote, ...]]:
     assert argument.path is not None
     scan = load_style(argument.path)
     images = torch.from_numpy(scan.slices)[:, None]
@@ -193,8 +180,10 @@ def _from_scan(
         place=place,
         stripped=scan.stripped,
     )
-    misplaced = (place.words(str(argument.path), argument.channel),) if place is not None and place.outside else ()
-    return source, (*scan.warnings, *misplaced), (*scan.outside, *misplaced)
+    if place is None or not place.outside:
+        return source, scan.notes
+    misplaced = StyleNote(place.words(str(argument.path), argument.channel), argument.path, outside=True)
+    return source, (*scan.notes, misplaced)
 
 
 def _drawn_together(codes: torch.Tensor) -> torch.Tensor:

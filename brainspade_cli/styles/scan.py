@@ -20,6 +20,7 @@ from brainspade_cli.preparing.volumes import (
     strip_skull,
 )
 from brainspade_cli.slices import BACKGROUND_VALUE
+from brainspade_cli.styles.notes import StyleNote
 
 THICK_MM = 2.0
 # A slice of the cerebellum or the vertex holds too little of each tissue to tell a T1 from a FLAIR; styles come from
@@ -40,9 +41,7 @@ class StyleScan:
 
     `slices`: float32 (S, 192, 256), z-scored over the brain, `BACKGROUND_VALUE` outside. `intensity_mean`,
     `intensity_std` (of the brain) and `background` are in the scan's own units. `skull`: a skull was seen;
-    `stripped`: a skull stripper took it off. `thickness_mm`: slice thickness. `warnings`: what a user should know, and
-    `outside`: those among them by which the scan is unlike any that weights are trained on. Both name the scan by its
-    path.
+    `stripped`: a skull stripper took it off. `thickness_mm`: slice thickness. `notes`: what a user should know of it.
     """
 
     path: Path
@@ -53,8 +52,7 @@ class StyleScan:
     skull: bool
     stripped: bool
     thickness_mm: float
-    warnings: tuple[str, ...]
-    outside: tuple[str, ...] = ()
+    notes: tuple[StyleNote, ...]
 
 
 def load_style(path: Path) -> StyleScan:
@@ -62,8 +60,8 @@ def load_style(path: Path) -> StyleScan:
     volume = read_volume(path)
     foreground = find_foreground(volume)
     brain, stripped = foreground.mask, False
-    notes: list[str] = []
     outside = _coarseness(path, volume.spacing)
+    notes = []
     if foreground.skull:
         brain, stripped = strip_skull(volume, foreground)
         how = (
@@ -71,7 +69,7 @@ def load_style(path: Path) -> StyleScan:
             if stripped
             else "only the middle of the head gives the style; for a full brain install the extra `brainspade[strip]`"
         )
-        (notes if stripped else outside).insert(0, f"{path} shows a skull: {how}.")
+        notes.append(StyleNote(f"{path} shows a skull: {how}.", path, outside=not stripped))
     else:
         outside += _cuts(path, brain)
     if brain.sum() < 100:
@@ -94,8 +92,7 @@ def load_style(path: Path) -> StyleScan:
         skull=foreground.skull,
         stripped=stripped,
         thickness_mm=volume.spacing[2],
-        warnings=(*notes, *outside),
-        outside=tuple(outside),
+        notes=(*notes, *(StyleNote(text, path, outside=True) for text in outside)),
     )
 
 

@@ -105,8 +105,8 @@ def test_one_of_many_that_cannot_be_read_is_left_out_by_name(
     assert f"{tmp_path}/c\\nc/t1.nii.gz is" in said
     assert f"{tmp_path}/a/t1.nii.gz has thick slices" in said
     # What is put on record names no folder, which may be called after a patient.
-    assert pool.warnings
-    assert str(tmp_path) not in " ".join(pool.warnings)
+    assert pool.notes
+    assert str(tmp_path) not in " ".join(note.recorded for note in pool.notes)
     with pytest.raises(ScanError, match="not a NIfTI file"):
         load_styles(bundle, parse_styles([f"{tmp_path}/b/t1.nii.gz"]), quiet())
     with pytest.raises(InputError, match="No t1 scan can be used"):
@@ -115,7 +115,7 @@ def test_one_of_many_that_cannot_be_read_is_left_out_by_name(
 
 def test_a_contrast_that_the_weights_never_saw_is_allowed_and_said(bundle: Bundle, scans: Path) -> None:
     pool = load_styles(bundle, parse_styles([f"swi={scans}/sub-2/t1.nii.gz"]), quiet())
-    assert any("never saw swi" in warning for warning in pool.warnings)
+    assert any("never saw swi" in note.text and note.outside for note in pool.notes)
 
 
 def test_an_odd_slice_takes_the_contrast_of_its_scan() -> None:

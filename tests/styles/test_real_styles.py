@@ -24,8 +24,8 @@ def test_a_raw_scan_is_used_and_what_was_seen_is_said():
     assert style.skull
     assert style.thickness_mm == pytest.approx(5.5)
     assert 10 <= len(style.slices) <= 26
-    assert "shows a skull" in style.warnings[0]
-    assert "thick slices (5.5 mm)" in style.warnings[1]
+    assert "shows a skull" in style.notes[0].text
+    assert "thick slices (5.5 mm)" in style.notes[1].text
 
 
 def test_a_raw_t1_is_stripped_or_refused_and_never_painted_as_a_flair():
@@ -43,7 +43,7 @@ def test_a_raw_t1_is_stripped_or_refused_and_never_painted_as_a_flair():
 def test_a_stripped_scan_raises_no_warning(name):
     style = load_style(scan(name))
     assert not style.skull
-    assert style.warnings == ()
+    assert style.notes == ()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ def test_slices_are_axial_centred_and_z_scored_whatever_the_orientation(tmp_path
     extent = np.ptp(np.argwhere(inside.any(axis=0)), axis=0)
     assert extent == pytest.approx([130, 160], abs=6)
     assert style.slices[inside].mean() == pytest.approx(0, abs=0.2)
-    assert style.warnings == ()
+    assert style.notes == ()
     assert style.background == 0.0
 
 
@@ -29,7 +29,7 @@ def test_thick_slices_are_used_as_they_are_and_said(tmp_path):
     style = load_style(save(tmp_path / "flair.nii.gz", t1_of(tissue_phantom(spacing)), spacing))
     assert 10 <= len(style.slices) <= 22
     assert style.thickness_mm == pytest.approx(5.0)
-    assert any("thick slices (5.0 mm)" in warning for warning in style.warnings)
+    assert any("thick slices (5.0 mm)" in note.text for note in style.notes)
 
 
 def test_one_slice_is_a_style_too(tmp_path):
@@ -49,7 +49,7 @@ def test_a_head_is_cut_down_to_its_middle_where_no_stripper_is_installed(tmp_pat
     style = load_style(save(tmp_path / "raw.nii.gz", head))
     assert style.skull
     assert not style.stripped
-    assert any("shows a skull" in warning and "brainspade[strip]" in warning for warning in style.warnings)
+    assert any("shows a skull" in note.text and "brainspade[strip]" in note.text for note in style.notes)
     assert style.intensity_mean < 150
 
 
@@ -75,9 +75,11 @@ def test_noise_and_blur_and_cuts_are_said_by_what_was_measured(tmp_path):
     halved = brain[brain.shape[0] // 2 :]
     for volume, words in ((noise, "looks like noise"), (blurred, "is blurred"), (halved, "cuts through")):
         style = load_style(save(tmp_path / "t1.nii.gz", volume, spacing))
-        thick, said = style.outside
-        assert "thick slices (6.0 mm)" in thick
-        assert words in said
+        thick, said = style.notes
+        assert thick.outside
+        assert said.outside
+        assert "thick slices (6.0 mm)" in thick.text
+        assert words in said.text
 
 
 def test_a_slab_and_a_tight_frame_are_no_cuts(tmp_path):
@@ -85,7 +87,7 @@ def test_a_slab_and_a_tight_frame_are_no_cuts(tmp_path):
     where = np.argwhere(brain > 0)
     low, high = where.min(axis=0), where.max(axis=0) + 1
     tight = brain[low[0] : high[0], low[1] : high[1], 20:50]
-    assert load_style(save(tmp_path / "t1.nii.gz", tight, (2.0, 2.0, 2.0))).outside == ()
+    assert load_style(save(tmp_path / "t1.nii.gz", tight, (2.0, 2.0, 2.0))).notes == ()
 
 
 def test_neighbours_correlate_in_what_is_smooth_and_not_in_noise():
