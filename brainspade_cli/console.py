@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from brainspade_cli.errors import one_line
+from brainspade_cli.files import json_text
 
 
 class Reporter:
@@ -57,5 +57,8 @@ class Reporter:
 
     def result(self, text: str, data: dict[str, Any]) -> None:
         """Print what the command produced on stdout: `text` for people, `data` with --json."""
-        sys.stdout.write((json.dumps(data, ensure_ascii=False) if self.as_json else text) + "\n")
+        shown = json_text(data) if self.as_json else text
+        # Names of files may hold what the terminal's encoding cannot say; a finished run is not to fail of that.
+        code = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(shown.encode(code, "backslashreplace").decode(code) + "\n")
         sys.stdout.flush()

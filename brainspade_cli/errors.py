@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 
+# What torch says where memory runs out: on a CPU, on CUDA and on Apple's GPUs, and in CUDA's libraries.
+_WANT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+
 
 def one_line(text: str) -> str:
     """A text on one line: names out of files may hold line ends, and codes that a terminal would obey."""
@@ -65,5 +68,5 @@ def want_of_memory(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return str(error.filename or "")
-    # torch has no type of its own for it on a CPU.
-    return "" if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error) else None
+    # torch has a type of its own for CUDA alone, and not for every place where its memory runs out.
+    return "" if isinstance(error, RuntimeError) and any(words in str(error) for words in _WANT_OF_MEMORY) else None

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ _NO_PLACE = (
     errno.EACCES,
     errno.EPERM,
 )
+# What Python puts into names of files for bytes that are no UTF-8.
+_NO_UTF_8 = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -82,20 +85,20 @@ def disk_errors(place: Path, again: str = "run the same command again") -> Itera
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text to `path` in one step."""
+    """Write UTF-8 text to `path` in one step; what is no UTF-8, as names of files may be, is spelt out."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON data to `path` in one step, indented, with a final newline."""
-    write_text(path, _json_text(data))
+    write_text(path, json_text(data, indent=1) + "\n")
 
 
 def create_json(path: Path, data: Any) -> bool:
     """Write JSON data to `path` in one step unless it exists, and tell whether it did not, also to racing processes."""
     with _temporary(path) as temporary:
-        temporary.write_text(_json_text(data), encoding="utf-8")
+        temporary.write_text(json_text(data, indent=1) + "\n", encoding="utf-8")
         flush(temporary)
         try:
             os.link(temporary, path)
@@ -108,8 +111,10 @@ def create_json(path: Path, data: Any) -> bool:
     return True
 
 
-def _json_text(data: Any) -> str:
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+def json_text(data: Any, indent: int | None = None) -> str:
+    """JSON of `data`. What is no UTF-8 in names of files is spelt out, for other programs would refuse the whole."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    return _NO_UTF_8.sub(lambda letter: rf"\\u{ord(letter[0]):04x}", text)
 
 
 def sha256(path: Path) -> str:

@@ -39,7 +39,7 @@ def hold(path: Path) -> int | None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):  # the latter of network file systems that lock by ranges of bytes
             os.close(handle)
             return None
         except OSError:

@@ -362,6 +362,13 @@ def test_memory_that_torch_does_not_get_is_told_as_well_and_its_other_errors_are
     code, out, said = run("sample")
     assert (code, out) == (1, "")
     _sentence(said, "memory ran out")
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1.00 GB)."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ):
+        monkeypatch.setattr(cli, "app", lambda error=error, **_: (_ for _ in ()).throw(error))
+        assert run("sample")[0] == 1
     monkeypatch.setattr(cli, "app", lambda **_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
         run("sample")

@@ -41,6 +41,18 @@ def test_a_file_system_without_locks_is_worked_on_without(tmp_path: Path, monkey
         pass
 
 
+def test_a_conflict_that_a_network_disk_tells_as_no_access_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    with pytest.raises(DatasetError, match="somebody"), alone(tmp_path / ".lock", BUSY):
+        pass
+    assert (tmp_path / ".lock").exists()
+
+
 def test_who_lost_its_folder_takes_no_lock_of_others_away(tmp_path: Path) -> None:
     with alone(tmp_path / ".lock", BUSY):
         (tmp_path / ".lock").unlink()

@@ -20,6 +20,7 @@ from brainspade_cli.nnunet.check import require_sound
 from brainspade_cli.nnunet.copying import copy_cases
 from brainspade_cli.nnunet.provenance import begin_export, file_mark, read_manifest, style_marks, write_manifest
 from brainspade_cli.nnunet.raw import (
+    PREPROCESSED_VARIABLE,
     RawLayout,
     check_channel_names,
     dataset_folder,
@@ -31,8 +32,6 @@ from brainspade_cli.nnunet.sources import Sources, open_sources
 from brainspade_cli.nnunet.splits import Split, hybrid_splits, read_splits, synthetic_splits
 from brainspade_cli.reporting.facts import RUNS_FILE, DatasetFacts, RowCounts, dataset_runs
 from brainspade_cli.reporting.write_cards import write_cards
-
-PREPROCESSED_VARIABLE = "nnUNet_preprocessed"
 
 
 def export(

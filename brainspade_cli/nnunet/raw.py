@@ -29,6 +29,7 @@ from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import remove_partials, write_json
 from brainspade_cli.nnunet.planes import NIFTI, PNG, encode_plane, write_whole
 
+PREPROCESSED_VARIABLE = "nnUNet_preprocessed"
 # The reader is named in dataset.json, so that nnU-Net does not guess it from the ending.
 READERS: Mapping[str, str] = {NIFTI: "SimpleITKIO", PNG: "NaturalImage2DIO"}
 FILE_ENDINGS: Mapping[str, str] = {"nifti": NIFTI, "png": PNG}
@@ -215,8 +216,12 @@ def check_channel_names(names: tuple[str, ...]) -> None:
 
 
 def plan_command(folder: Path, number: int) -> str:
-    """The command by which nnU-Net plans and preprocesses a dataset, into a folder beside that of the raw ones."""
+    """The command by which nnU-Net plans and preprocesses a dataset.
+
+    It does so where `nnUNet_preprocessed` says, else into a folder beside that of the raw ones.
+    """
     raw = folder.resolve().parent
-    places = {"nnUNet_raw": raw, "nnUNet_preprocessed": raw.parent / "nnUNet_preprocessed"}
+    preprocessed = os.environ.get(PREPROCESSED_VARIABLE) or raw.parent / "nnUNet_preprocessed"
+    places = {"nnUNet_raw": raw, PREPROCESSED_VARIABLE: preprocessed}
     words = [f"{name}={shlex.quote(str(place))}" for name, place in places.items()]
     return " ".join([*words, f"nnUNetv2_plan_and_preprocess -d {number} -c 2d --verify_dataset_integrity"])

@@ -86,7 +86,7 @@ def _lines(facts: DatasetFacts) -> Iterator[str]:
         "| | |",
         "|---|---|",
         f"| cases | {facts.cases} ({facts.made} synthetic, {facts.real} real) |",
-        f"| with a lesion | {facts.lesions} |",
+        f"| with a lesion (synthetic pairs: one asked for) | {facts.lesions} |",
         f"| channels | {_plain(', '.join(facts.channels))} |",
         f"| format | nnU-Net v2 raw dataset, `{facts.file_ending}`, one axial slice a case, 1 mm |",
         f"| partial-volume maps | {'brainspade/pv/' if facts.pv else 'not kept'} |",

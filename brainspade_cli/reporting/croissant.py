@@ -52,7 +52,7 @@ CONTEXT: dict[str, Any] = {
 _FIELDS = {
     "case": ("sc:Text", "Name of the case."),
     "files": ("sc:Text", "Paths of its images by channel, then of its label, then of its partial-volume maps if kept."),
-    "lesion": ("sc:Boolean", "Whether the label shows a tumour or oedema."),
+    "lesion": ("sc:Boolean", "Whether a tumour or oedema was asked for, or a given label shows one."),
     "position_mm": ("sc:Float", "Height of the slice in mm (MNI152 z; of given labels, their own)."),
 }
 

@@ -169,7 +169,8 @@ def _read_nifti(path: Path) -> LabelFile:
         maps, affine = read_maps(path)
         data: NDArray[np.uint8] | NDArray[np.float32] = _checked_maps(path, maps)
     else:
-        volume = read_volume(path)
+        # A slice above the head, as sets of slices have them, is as empty as one of a volume.
+        volume = read_volume(path, allow_empty=True)
         data, affine = _checked_labels(path, volume.data), volume.affine
     x, y, _ = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
     heights = tuple(float(affine[2, 3] + affine[2, 2] * k) for k in range(data.shape[2]))

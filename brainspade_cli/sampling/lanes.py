@@ -33,8 +33,13 @@ class Lanes:
         # A thread's own setting stays with it, but torch also hands the latest one on to threads yet to come: so all
         # lanes take theirs now, and then the setting goes back.
         everybody = threading.Barrier(self.count + 1)
-        for _ in range(self.count):
-            self._pool.submit(_use_one_thread, everybody)
+        try:
+            for _ in range(self.count):
+                self._pool.submit(_use_one_thread, everybody)
+        except RuntimeError:  # no more threads are to be had, and those that came would wait for ever
+            everybody.abort()
+            self._pool.shutdown()
+            raise
         everybody.wait()
         torch.set_num_threads(threads)
 

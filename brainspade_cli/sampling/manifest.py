@@ -10,7 +10,6 @@ one line a pair, for others read these files too.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainspade_cli.errors import DatasetError
-from brainspade_cli.files import replacing
+from brainspade_cli.files import json_text, replacing
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reading import json_lines, json_tables
 from brainspade_cli.sampling.shards import Shard
@@ -119,7 +118,9 @@ def _tidy_file(path: Path, at_home: NDArray[np.bool_]) -> None:
             if row["index"] < len(last) and at_home[row["index"]]:
                 last[row["index"]] = place
         kept = int((last >= 0).sum())
+        # Windows deletes and replaces no open file.
         if kept == 0:
+            file.close()
             path.unlink(missing_ok=True)
         elif kept < _count_lines(file):
             file.seek(0)
@@ -127,6 +128,7 @@ def _tidy_file(path: Path, at_home: NDArray[np.bool_]) -> None:
                 for place, row in enumerate(filter(_is_row, json_tables(file))):
                     if row["index"] < len(last) and last[row["index"]] == place:
                         tidied.write(_line(row))
+                file.close()
 
 
 def _paths(layout: RawLayout) -> list[Path]:
@@ -154,7 +156,7 @@ def _count_lines(file: BinaryIO) -> int:
 
 
 def _line(row: dict[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    return json_text(row).encode() + b"\n"
 
 
 def _is_row(row: dict[str, Any]) -> bool:

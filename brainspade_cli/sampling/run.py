@@ -32,7 +32,7 @@ from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
-PAIRS_VERSION = 16
+PAIRS_VERSION = 17
 # So many styles a refusal of --strict names; the warnings before it name all.
 STYLES_NAMED = 3
 PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
@@ -212,6 +212,7 @@ def _settings(
 ) -> dict[str, Any]:
     """Everything that a pair is a function of, as JSON data: a run goes on only where all of it is the same."""
     config = bundle.config.to_json()
+    subjects = list(dict.fromkeys(source.subject for source in styles.sources))
     networks = ["spade_generator", "style_encoder"]
     if labels is None:
         networks += ["label_autoencoder", f"denoiser_{plan.population}"]
@@ -219,6 +220,10 @@ def _settings(
         "networks": config["networks"],
         "latent": config.get("latent"),
         "conditions": config["conditions"].get(plan.population),
+        # Banks come with the intensities that images are stored in.
+        "style_bank": config.get("style_bank")
+        if any(source.name.startswith("@") for source in styles.sources)
+        else None,
     }
     solver = None if labels is not None else solver_of(plan, bundle)
     files = {f"{name}.safetensors": bundle.config.sha256.get(f"{name}.safetensors") for name in sorted(networks)}
@@ -235,6 +240,8 @@ def _settings(
             [source.channel, source.name, source.sha256, *(["stripped"] if source.stripped else [])]
             for source in styles.sources
         ],
+        # Scans of one subject are drawn together; which ones are, their folders tell, and these stay out of records.
+        "subjects": [subjects.index(source.subject) for source in styles.sources],
     }
 
 

@@ -18,6 +18,8 @@ from brainspade_cli.sampling.shards import Shard
 
 FORMAT = 1
 RUN_FILE = "run.json"
+# How a difference is told that nobody would know by its name.
+_OTHER = {"subjects": "its style scans in other folders, by which other ones go together"}
 
 
 def read_run(layout: RawLayout) -> dict[str, Any] | None:
@@ -55,7 +57,7 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
         if old != new and not _follows(key, begun, settings):
             plain = not isinstance(old, dict | list) and not isinstance(new, dict | list)
             name = key.replace("_", " ")
-            other = _stripped_otherwise(old, new) if key == "styles" else ""
+            other = _stripped_otherwise(old, new) if key == "styles" else _OTHER.get(key, "")
             differences.append(f"{name} {_said(old)}, now {_said(new)}" if plain else other or f"other {name}")
     if differences:
         raise DatasetError(
@@ -83,11 +85,13 @@ def _stripped_otherwise(old: Any, new: Any) -> str:
 
 
 def _follows(key: str, begun: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Whether a difference follows from one that is told: a solver from sampler or steps, much from --tumour.
+    """Whether a difference follows from one that is told: a solver from sampler or steps, much from styles, --tumour.
 
     Patients are drawn by other networks of the weights, and networks that one of the two alone uses cannot be compared.
     Where these are of other weights, that is told once --tumour is as it was.
     """
+    if key == "subjects" and begun.get("styles") != settings.get("styles"):
+        return True
     if key == "solver" and any(begun.get(name) != settings.get(name) for name in ("sampler", "steps")):
         return True
     if begun.get("tumour") == settings.get("tumour"):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from brainspade_cli.errors import InputError
 from brainspade_cli.sampling.plan import BLOCK
 
-# How array jobs number their tasks: the variables that hold a task's number, the first number, and the last.
+# How array jobs number their tasks: the variables that hold a task's number, the first number (LSF does not tell it),
+# the last, and the step between them.
 _ARRAYS = (
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX"),
-    ("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST"),
-    ("LSB_JOBINDEX", None, "LSB_JOBINDEX_END"),
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_STEP"),
+    ("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"),
+    ("LSB_JOBINDEX", None, "LSB_JOBINDEX_END", "LSB_JOBINDEX_STEP"),
 )
 
 
@@ -52,21 +53,20 @@ def parse_shard(text: str) -> Shard:
 def shard_from_environment(environment: Mapping[str, str]) -> Shard:
     """The shard that an array job (SLURM, Grid Engine, LSF) and `torchrun` inside it give this process; else 0/1.
 
-    Raises InputError for numbers with gaps, as of `--array=3,5`: parts would be left out without a word.
+    Raises InputError for numbers with gaps, as of `--array=3,5`: parts would be left out without a word. Only SLURM
+    tells of gaps; in Grid Engine, steps are the only ones, and LSF's arrays are taken to begin at 1.
     """
     task = Shard()
-    for number, first, last in _ARRAYS:
+    for number, first, last, stride in _ARRAYS:
         values = [environment.get(name, "") if name else "1" for name in (number, first, last)]
         if all(value.isdigit() for value in values):
             own, low, high = (int(value) for value in values)
-            step, tasks = (
-                environment.get(name, "") if number.startswith("SLURM") else ""
-                for name in ("SLURM_ARRAY_TASK_STEP", "SLURM_ARRAY_TASK_COUNT")
-            )
-            stride = int(step) if step.isdigit() and int(step) > 0 else 1
+            told = environment.get(stride, "")
+            step = int(told) if told.isdigit() and int(told) > 0 else 1
+            tasks = environment.get("SLURM_ARRAY_TASK_COUNT", "") if number.startswith("SLURM") else ""
             # LSF and Grid Engine set their variables to 0 or "undefined" outside arrays.
             if low <= own <= high:
-                task = Shard((own - low) // stride, (high - low) // stride + 1)
+                task = Shard((own - low) // step, (high - low) // step + 1)
                 if tasks.isdigit() and int(tasks) != task.count:
                     raise InputError(
                         f"The {tasks} tasks of this array job are numbered {low} to {high} with gaps, which tells no "

@@ -129,8 +129,11 @@ def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[S
 
 
 def _subject(path: Path) -> str:
-    """Whose scan a file is: its BIDS subject and session, else its name less the contrast, in its folder."""
-    full = path.resolve()
+    """Whose scan a file is: its BIDS subject and session, else its name less the contrast, in its folder.
+
+    It is where the file is called by its name, not where a link leads, as to the store of a DataLad dataset.
+    """
+    full = Path(os.path.abspath(path))
     text = str(full)
     subjects = _SUBJECT.findall(text)
     if subjects:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import InputError, ScanError
+from brainspade_cli.errors import InputError, ScanError, one_line
 from brainspade_cli.files import sha256
 from brainspade_cli.networks.style_encoder import StyleEncoder, sample_style
 from brainspade_cli.sampling.lanes import Lanes
@@ -23,6 +23,8 @@ from brainspade_cli.styles.scan import load_style
 from brainspade_cli.styles.style_range import StylePlace, StyleRange, style_range
 
 ENCODER_BATCH = 16
+# So many scans are read at once: a head takes some 300 MB, and much more while its skull is taken off.
+MOST_READERS = 4
 # How far a slice's code keeps its own way from the median code of its scan. A scan has one contrast, which its lowest
 # and highest slices, or a face left on, show badly: alone, some of them got a T1 painted like a FLAIR.
 OWN_SHARE = 0.25
@@ -118,7 +120,10 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
 
     sources: list[StyleSource] = []
     notes: list[StyleNote] = []
-    with reporter.progress("styles", len(arguments)) as advance, Lanes() as lanes:
+    with (
+        reporter.progress("styles", len(arguments)) as advance,
+        Lanes(min(torch.get_num_threads(), MOST_READERS)) as lanes,
+    ):
         for source, said in lanes.in_order(load, enumerate(arguments)):
             sources += [source] if source else []
             notes += said
@@ -170,7 +175,7 @@ def _from_scan(
         )
     source = StyleSource(
         channel=argument.channel,
-        name=argument.path.name,
+        name=one_line(argument.path.name),
         sha256=sha256(argument.path),
         subject=argument.subject,
         mean=_drawn_together(means),

@@ -41,17 +41,15 @@ class StyleScan:
 
     `slices`: float32 (S, 192, 256), z-scored over the brain, `BACKGROUND_VALUE` outside. `intensity_mean`,
     `intensity_std` (of the brain) and `background` are in the scan's own units. `skull`: a skull was seen;
-    `stripped`: a skull stripper took it off. `thickness_mm`: slice thickness. `notes`: what a user should know of it.
+    `stripped`: a skull stripper took it off. `notes`: what a user should know of it.
     """
 
-    path: Path
     slices: NDArray[np.float32]
     intensity_mean: float
     intensity_std: float
     background: float
     skull: bool
     stripped: bool
-    thickness_mm: float
     notes: tuple[StyleNote, ...]
 
 
@@ -84,14 +82,12 @@ def load_style(path: Path) -> StyleScan:
     outside += _texture(path, slices)
     keep = np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MAX_STYLE_SLICES)).round().astype(int))
     return StyleScan(
-        path=path,
         slices=slices[keep],
         intensity_mean=mean,
         intensity_std=deviation,
         background=foreground.background,
         skull=foreground.skull,
         stripped=stripped,
-        thickness_mm=volume.spacing[2],
         notes=(*notes, *(StyleNote(text, path, outside=True) for text in outside)),
     )
 

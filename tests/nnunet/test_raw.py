@@ -18,7 +18,7 @@ from brainspade_cli.errors import DatasetError
 from brainspade_cli.geometry import GRID_ORIGIN, SLICE_SHAPE, grid_affine
 from brainspade_cli.nnunet import planes, raw
 from brainspade_cli.nnunet.planes import encode_plane, read_plane
-from brainspade_cli.nnunet.raw import NIFTI, PNG, RawLayout, dataset_folder, dataset_number, write_case
+from brainspade_cli.nnunet.raw import NIFTI, PNG, RawLayout, dataset_folder, dataset_number, plan_command, write_case
 from tests.nnunet.sets import TABLE, phantom
 
 ENDINGS = (NIFTI, PNG)
@@ -308,3 +308,12 @@ def test_second_dataset_of_one_id_is_refused(tmp_path):
     raw.refuse_shared_id(tmp_path / "brains", str)
     with pytest.raises(DatasetError, match=r"Dataset007_old.* as in 502\."):
         raw.refuse_shared_id(tmp_path / "Dataset007_new", str)
+
+
+@pytest.mark.parametrize(("variable", "place"), [(None, "nnUNet_preprocessed"), ("elsewhere", "elsewhere")])
+def test_planning_goes_where_nnunets_variable_says(monkeypatch, tmp_path, variable, place):
+    monkeypatch.delenv("nnUNet_preprocessed", raising=False)
+    if variable:
+        monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / variable))
+    command = plan_command(tmp_path / "nnUNet_raw" / "Dataset501_brainspade", 501)
+    assert f"nnUNet_preprocessed={tmp_path / place} " in command

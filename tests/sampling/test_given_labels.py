@@ -48,6 +48,14 @@ def test_volumes_give_their_brain_slices_in_any_orientation(tmp_path: Path, axes
     assert draws[1].position_mm - draws[0].position_mm == pytest.approx(2)
 
 
+def test_empty_slices_in_files_of_their_own_are_passed_over(tmp_path: Path) -> None:
+    save(tmp_path / "a.nii.gz", np.zeros((192, 256, 1), np.uint8), MM)
+    with pytest.raises(InputError, match="No slice in"):
+        GivenLabels(tmp_path, quiet())
+    save(tmp_path / "b.nii.gz", ellipse_label()[:, :, None], MM)
+    assert GivenLabels(tmp_path, quiet()).count == 1
+
+
 def framed(path: Path) -> NDArray[np.float32]:
     file = read_labels(path)
     return frame(file.plane(0), file.spacing, file.centre)

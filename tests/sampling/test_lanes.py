@@ -59,3 +59,21 @@ def test_results_come_in_order_and_little_runs_ahead() -> None:
 def test_an_error_reaches_the_caller() -> None:
     with Lanes(1) as lanes, pytest.raises(ZeroDivisionError):
         list(lanes.in_order(lambda item: 1 // item, [1, 0, 1]))
+
+
+def test_where_no_more_threads_are_to_be_had_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, []
+
+    def scarce(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    with pytest.raises(RuntimeError, match="new thread"):
+        Lanes(3)
+    monkeypatch.undo()
+    for thread in started:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in started)

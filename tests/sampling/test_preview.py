@@ -46,8 +46,12 @@ def test_brains_show_and_a_missing_style_does_not() -> None:
 
 
 def test_long_and_foreign_names_are_cut_to_fit() -> None:
-    sheet = preview_sheet([row(ellipse_label(), name="патиент_" + "x" * 200)])
-    assert sheet.width > 0
+    plain = row(ellipse_label(), name="x" * 15)
+    long = row(ellipse_label(), name="патиент_" + "x" * 200)
+    right = 2 * (SLICE_SHAPE[0] + MARGIN)
+    gap = (right, CAPTION, right + MARGIN, 2 * CAPTION)
+    assert preview_sheet([long]).crop(gap).tobytes() == preview_sheet([plain]).crop(gap).tobytes()
+    assert preview_sheet([long]).tobytes() != preview_sheet([plain]).tobytes()
 
 
 def test_the_label_lies_over_the_image() -> None:

@@ -213,3 +213,15 @@ def test_records_that_kills_left_are_removed_when_nobody_else_may_write_them(
         remove_old_records(layout, Shard(0, 2))
     assert not any(path.exists() for path in left)
     assert list(layout.provenance.iterdir()) == []
+
+
+def test_scans_that_others_go_together_with_are_another_run(layout: RawLayout) -> None:
+    """A T1 and a FLAIR of one subject are drawn together, which their folders tell and their hashes do not."""
+    begun = {**SETTINGS, "styles": [["t1", "a", "0"], ["flair", "a", "1"]], "subjects": [0, 0]}
+    write_run(layout, begun, 10, {})
+    run = read_run(layout)
+    assert run is not None
+    with pytest.raises(DatasetError, match="begun with its style scans in other folders"):
+        check_settings(layout, run, {**begun, "subjects": [0, 1]}, 10)
+    with pytest.raises(DatasetError, match=r"begun with other styles\. To go on"):
+        check_settings(layout, run, {**begun, "styles": [["t1", "a", "0"]], "subjects": [0]}, 10)

@@ -142,7 +142,7 @@ def test_a_run_comes_with_a_card_and_a_croissant_that_fit_it(finished: Path) -> 
     for words in (
         command,
         "10 (10 synthetic, 0 real)",
-        "| with a lesion | 5 |",
+        "| with a lesion (synthetic pairs: one asked for) | 5 |",
         "synthetic",
         "- weights: tiny (weights)",
     ):
@@ -303,7 +303,7 @@ def test_what_a_kill_leaves_is_mended(
     assert sorted(indices) == list(range(PAIRS))
     card, description = card_paths(folder)
     assert mlcroissant.Dataset(str(description)).metadata.issues.errors == set()
-    assert "| with a lesion | 5 |" in card.read_text()
+    assert "| with a lesion (synthetic pairs: one asked for) | 5 |" in card.read_text()
 
 
 def test_a_style_edited_in_the_manifest_does_not_cost_the_run_its_end(
@@ -401,6 +401,35 @@ def test_given_labels_need_no_sampler(request_for: Callable[..., SampleRequest],
     summary = run_sampling(replace(request, dry_run=True), quiet())
     assert (summary["sampler"], summary["steps"]) == (None, None)
     assert run_sampling(request, quiet())["made"] == 1
+
+
+def test_scans_moved_so_that_others_go_together_are_another_run(
+    request_for: Callable[..., SampleRequest], parts: Path, tmp_path: Path
+) -> None:
+    scans = {"t1": "sub-1_T1w.nii.gz", "flair": "sub-1_FLAIR.nii.gz"}
+    for folder, people in (("apart", ("sub-1", "sub-2")), ("together", ("sub-1", "sub-1"))):
+        for who, (channel, name) in zip(people, scans.items(), strict=True):
+            place = tmp_path / folder / who
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(parts / "scans" / "sub-secret" / name, place / f"{channel}.nii.gz")
+    run_sampling(request_for(pairs=1, styles=(str(tmp_path / "together"),)), quiet())
+    with pytest.raises(DatasetError, match="its style scans in other folders"):
+        run_sampling(request_for(pairs=1, styles=(str(tmp_path / "apart"),)), quiet())
+
+
+def test_a_scan_whose_name_is_no_utf_8_is_taken_and_its_name_escaped(
+    request_for: Callable[..., SampleRequest], parts: Path, tmp_path: Path
+) -> None:
+    name = os.fsdecode(b"M\xfcller_T1w.nii.gz")
+    try:
+        shutil.copy(parts / "scans" / "sub-secret" / "sub-1_T1w.nii.gz", tmp_path / name)
+    except OSError as error:
+        pytest.skip(f"this disk takes no such name: {error}")
+    request = request_for(pairs=1, styles=(str(tmp_path / name),))
+    run_sampling(request, quiet())
+    record = json.loads((request.folder / "brainspade" / "run.json").read_bytes())
+    assert record["styles"][0]["name"] == r"M\udcfcller_T1w.nii.gz"
+    assert run_sampling(request, quiet())["made"] == 0
 
 
 def test_other_weights_are_refused(finished: Path, request_for: Callable[..., SampleRequest], tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ def test_a_shard_that_is_none_is_refused(text: str) -> None:
         ),
         ({"SGE_TASK_ID": "undefined"}, "0/1"),
         ({"SGE_TASK_ID": "3", "SGE_TASK_FIRST": "1", "SGE_TASK_LAST": "5"}, "2/5"),
+        ({"SGE_TASK_ID": "3", "SGE_TASK_FIRST": "1", "SGE_TASK_LAST": "7", "SGE_TASK_STEPSIZE": "2"}, "1/4"),
+        ({"LSB_JOBINDEX": "7", "LSB_JOBINDEX_END": "7", "LSB_JOBINDEX_STEP": "2"}, "3/4"),
         ({"LSB_JOBINDEX": "2", "LSB_JOBINDEX_END": "4"}, "1/4"),
         ({"LSB_JOBINDEX": "0", "LSB_JOBINDEX_END": "0"}, "0/1"),
         ({"RANK": "1", "WORLD_SIZE": "2"}, "1/2"),

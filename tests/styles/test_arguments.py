@@ -78,6 +78,16 @@ def test_subjects_pair_by_folder_and_by_name_where_bids_says_nothing(tmp_path: P
     assert sorted(map(sorted, groups.values())) == [["flair", "t1"], ["flair", "t1"], ["flair", "t1"], ["t1"]]
 
 
+def test_links_are_scans_of_whom_they_are_called_after(tmp_path: Path) -> None:
+    for who in ("sub-1", "sub-2"):
+        for what in ("T1w", "FLAIR"):
+            stored = tmp_path / "objects" / f"MD5-{who}{what}.nii.gz"
+            touch(stored)
+            (tmp_path / "set" / who / "anat").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "set" / who / "anat" / f"{who}_{what}.nii.gz").symlink_to(stored)
+    assert [style.subject for style in parse_styles([str(tmp_path / "set")])] == ["sub-1", "sub-2"] * 2
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -28,7 +28,6 @@ def test_thick_slices_are_used_as_they_are_and_said(tmp_path):
     spacing = (1.0, 1.0, 5.0)
     style = load_style(save(tmp_path / "flair.nii.gz", t1_of(tissue_phantom(spacing)), spacing))
     assert 10 <= len(style.slices) <= 22
-    assert style.thickness_mm == pytest.approx(5.0)
     assert any("thick slices (5.0 mm)" in note.text for note in style.notes)
 
 
