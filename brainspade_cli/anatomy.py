@@ -51,12 +51,16 @@ BRATS = _scheme({TUMOUR: (1, 3, 4), OEDEMA: (2,)})
 
 # FreeSurfer numbers as SynthSeg uses them. The 500s and the 200s below 250 are tissue outside the brain.
 # Hippocampus and amygdala count as grey matter, the ventral diencephalon as deep grey matter, white matter lesions (25,
-# 57) as white matter.
+# 57) as white matter. aparc+aseg and SynthSeg's parcellations have the cortex in areas from 1000 (left) and 2000
+# (right) on, among which 1004 and 2004 are corpus callosum.
 FREESURFER = _scheme(
     {
         CSF: (4, 5, 14, 15, 24, 31, 43, 44, 63, 72, 213, 221),
-        GM: (3, 8, 17, 18, 19, 20, 42, 47, 53, 54, 55, 56, 80, 136, 137, 163, 164),
-        WM: (2, 7, 25, 30, 41, 46, 57, 62, 77, 78, 79, 85, 192, 250, 251, 252, 253, 254, 255),
+        GM: (
+            *(3, 8, 17, 18, 19, 20, 42, 47, 53, 54, 55, 56, 80, 136, 137, 163, 164),
+            *(side + area for side in (1000, 2000) for area in range(36) if area != 4),
+        ),
+        WM: (2, 7, 25, 30, 41, 46, 57, 62, 77, 78, 79, 85, 192, 250, 251, 252, 253, 254, 255, 1004, 2004),
         DEEP_GM: (9, 10, 11, 12, 13, 26, 27, 28, 48, 49, 50, 51, 52, 58, 59, 60),
         BRAINSTEM: (16, 170, 171, 172, 173, 174, 175),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,10 +48,11 @@ def prepare(
     kinds = ("labelled", "style only", "unchanged", "refused")
     populations = summary["populations"]
     only = f" --population {populations[0]}" if len(populations) == 1 else ""
+    stage, why = ("labels", only) if populations else ("images", "  # no scan to train on has labels")
     counts = ", ".join(f"{summary[kind]} {kind}" for kind in kinds if kind in summary)
     reporter.result(
         f"{summary['scans']} scans: {counts}. Look at {out}/contact-sheet-01.png, then:\n"
-        f"brainspade train-labels {out} --out my-weights/{only}",
+        f"brainspade train-{stage} {shlex.quote(str(out))} --out my-weights/{why}",
         summary,
     )
 

@@ -14,6 +14,7 @@ import errno
 import io
 import math
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,19 @@ SPLITS = ("train", "held-out")
 POPULATIONS = ("healthy", "tumour")
 
 
-def plain_person(person: str, dataset: str) -> str:
-    """A person's name without the dataset before it."""
-    return person.removeprefix(f"{dataset}/")
+def names_of_person(person: str, dataset: str) -> frozenset[str]:
+    """The names that mean a person in slice sets and weights: as it is, without the dataset before it, and with it."""
+    plain = person.removeprefix(f"{dataset}/")
+    return frozenset({person, plain, f"{dataset}/{plain}"})
+
+
+def on_both_sides(people: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Names of those who are in training and held out, sorted, of people given as (split, person, dataset)."""
+    sides: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for split, person, dataset in people:
+        # Not the name without the dataset, which may mean somebody else in another one.
+        sides[split] |= {person, f"{dataset}/{person.removeprefix(f'{dataset}/')}"}
+    return sorted(sides["train"] & sides["held-out"])
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,8 @@ class ScanRecord:
 
     @property
     def person_names(self) -> frozenset[str]:
-        """The names that mean this person in any slice set or weights: in full, and with the dataset before it."""
-        return frozenset({self.person, f"{self.dataset}/{plain_person(self.person, self.dataset)}"})
+        """The names that mean this person in any slice set or weights."""
+        return names_of_person(self.person, self.dataset)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,13 @@ class SliceSet:
     def person_names(self, split: str) -> frozenset[str]:
         """All names that mean people of a split."""
         return frozenset(name for scan in self.scans if scan.split == split for name in scan.person_names)
+
+    def require_split(self) -> None:
+        """Raise SliceSetError where somebody is in training and held out."""
+        if both := on_both_sides((scan.split, scan.person, scan.dataset) for scan in self.scans):
+            raise SliceSetError(
+                f"{self.folder} has {', '.join(both)} in training and held out; prepare all of these with one split."
+            )
 
     def labels(self, scan: ScanRecord) -> NDArray[np.uint8]:
         """PV maps of a scan, memory-mapped: uint8 (slices, channels, 192, 256), channels sum to 255."""

@@ -18,7 +18,14 @@ from brainspade_cli.files import disk_errors, remove_partials, sha256, write_jso
 from brainspade_cli.locks import alone
 from brainspade_cli.nnunet.check import require_sound
 from brainspade_cli.nnunet.copying import copy_cases
-from brainspade_cli.nnunet.provenance import begin_export, file_mark, read_manifest, style_marks, write_manifest
+from brainspade_cli.nnunet.provenance import (
+    begin_export,
+    file_mark,
+    label_marks,
+    read_manifest,
+    style_marks,
+    write_manifest,
+)
 from brainspade_cli.nnunet.raw import (
     PREPROCESSED_VARIABLE,
     RawLayout,
@@ -126,17 +133,24 @@ def _write(
 
 
 def _folds(sources: Sources) -> list[Split]:
-    real = sources.named_cases(real=True)
-    if real:
-        return hybrid_splits(real, sources.named_cases(real=False))
+    real: dict[str, str] = {}
     by_label: dict[str, list[str]] = {}
     by_label_and_style: dict[str, list[str]] = {}
     for part in sources.parts:
-        rows = read_manifest(part.dataset.folder)
+        rows = {} if part.real else read_manifest(part.dataset.folder)
         for name, case in part.named_cases():
-            by_label[name] = [file_mark(case.label)]
-            by_label_and_style[name] = [*by_label[name], *style_marks(rows.get(case.name, {}))]
-    return synthetic_splits([by_label_and_style, by_label])
+            mark = file_mark(case.label)
+            if part.real:
+                real[mark] = name
+                continue
+            row = rows.get(case.name, {})
+            by_label[name] = [mark, *label_marks(row)]
+            by_label_and_style[name] = [*by_label[name], *style_marks(row)]
+    if not real:
+        return synthetic_splits([by_label_and_style, by_label])
+    # The label of a validation case, painted in another style, is no stranger to it.
+    painted = {name: {real[mark] for mark in marks if mark in real} for name, marks in by_label.items()}
+    return hybrid_splits(sources.named_cases(real=True), painted)
 
 
 def _splits_places(folder: Path, folds: list[Split]) -> list[Path]:

@@ -66,6 +66,17 @@ def style_marks(row: Mapping[str, Any]) -> list[str]:
     return [str(entry["sha256"]) for entry in entries if isinstance(entry, dict) and entry.get("sha256")]
 
 
+def label_marks(row: Mapping[str, Any]) -> list[str]:
+    """What a manifest row tells of its label's kin: the hash of the file that held it, or its pair's seed and number.
+
+    Slices of one file are of one person, and two runs of one seed draw the same labels, though a pixel may differ
+    where one of them was made on a GPU or at another precision.
+    """
+    if row.get("origin") is not None:
+        return [str(row["origin_sha256"])] if row.get("origin_sha256") else []
+    return [f"pair {row['seed']} {row['index']}"] if "seed" in row and "index" in row else []
+
+
 def file_mark(path: Path) -> str:
     """Hash of a file's bytes: labels of one map and height are the same bytes, whichever run wrote them."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

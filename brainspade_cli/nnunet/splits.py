@@ -3,14 +3,15 @@
 nnU-Net's own split takes any case for validation. With synthetic cases in the set, validation then measures how well
 a network knows the generator, on siblings of what it was trained with. So, where there are real cases, only they
 validate, in the very folds that nnU-Net would draw for them alone (its numbers stay comparable with a training
-without synthetic cases), and every synthetic case trains in every fold. Where all cases are synthetic, siblings stay
-together: pairs of the same label map, and pairs in the style of the same scan where that leaves enough groups.
+without synthetic cases), and every synthetic case trains in every fold but where its label was given and is that of a
+case that validates. Where all cases are synthetic, siblings stay together: pairs of the same label map or of slices of
+one file of labels, and pairs in the style of the same scan where that leaves enough groups.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +26,17 @@ SEED = 12345
 Split = dict[str, list[str]]
 
 
-def hybrid_splits(real: Sequence[str], synthetic: Sequence[str]) -> list[Split]:
+def hybrid_splits(real: Sequence[str], synthetic: Mapping[str, Collection[str]]) -> list[Split]:
     """Folds over the real cases, as nnU-Net draws them; the synthetic cases train in every fold.
 
-    With fewer than five real cases there are as many folds as cases.
+    `synthetic`: each synthetic case, with the real cases whose labels it was painted on, if any; where one of these
+    validates, it does not train. With fewer than five real cases there are as many folds as cases.
     """
-    return [
-        {"train": sorted({*real, *synthetic} - set(held_out)), "val": held_out}
-        for held_out in _folds([[case] for case in sorted(real)])
-    ]
+    folds = []
+    for held_out in _folds([[case] for case in sorted(real)]):
+        strangers = [case for case, painted in synthetic.items() if not {*painted} & {*held_out}]
+        folds.append({"train": sorted({*real, *strangers} - {*held_out}), "val": held_out})
+    return folds
 
 
 def synthetic_splits(siblings: Sequence[Mapping[str, Sequence[Hashable]]]) -> list[Split]:
@@ -45,7 +48,9 @@ def synthetic_splits(siblings: Sequence[Mapping[str, Sequence[Hashable]]]) -> li
     candidates = [_components(marks) for marks in siblings]
     groups = next((found for found in candidates if len(found) >= FOLDS), candidates[-1])
     if len(groups) < 2:
-        raise DatasetError("Splits need at least two cases that are not painted on the same label map.")
+        raise DatasetError(
+            "Splits need two cases at least that are painted neither on one label map nor on slices of one file."
+        )
     cases = {case for group in groups for case in group}
     return [{"train": sorted(cases - set(held_out)), "val": held_out} for held_out in _folds(groups)]
 

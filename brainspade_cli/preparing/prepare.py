@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -28,7 +28,14 @@ from brainspade_cli.preparing.contact_sheet import write_contact_sheets
 from brainspade_cli.preparing.registration import require_alignment
 from brainspade_cli.preparing.scan import Outcome, prepare_scan
 from brainspade_cli.preparing.scan_table import ScanFiles, find_scans
-from brainspade_cli.slices import POPULATIONS, create_slice_set, forget_damaged, open_slice_set, write_array
+from brainspade_cli.slices import (
+    POPULATIONS,
+    create_slice_set,
+    forget_damaged,
+    on_both_sides,
+    open_slice_set,
+    write_array,
+)
 
 NAMED_AT_MOST = 3
 
@@ -41,7 +48,7 @@ def prepare(
     People with a region map (or PV maps of their own) come first: the population prior that the others need is built
     from those among them who are not held out. Scans of earlier runs that `source` does not list stay in the set, but
     count for no prior. Returns counts by status, and the populations that a label training would find. Raises
-    InputError where no scan at all could be used.
+    InputError where somebody would be in training and held out, and where no scan at all could be used.
     """
     scans = find_scans(source, held_out)
     if register:
@@ -61,7 +68,7 @@ def _prepare_all(
     for name, reason in forget_damaged(out).items():
         then = "it is prepared again" if name in listed else f"{source} does not list it: it is no longer in the set"
         reporter.warn(f"{name} was damaged in {out} ({reason}); {then}.")
-    _say_what_stays(out, source, listed, reporter)
+    _heed_earlier_runs(out, source, scans, reporter)
     outcomes: list[Outcome] = []
     with reporter.progress("prepare", len(scans)) as advance:
 
@@ -90,8 +97,17 @@ def _prepare_all(
     }
 
 
-def _say_what_stays(out: Path, source: Path, listed: Collection[str], reporter: Reporter) -> None:
-    earlier = [scan.name for scan in open_slice_set(out).scans if scan.name not in listed]
+def _heed_earlier_runs(out: Path, source: Path, scans: Sequence[ScanFiles], reporter: Reporter) -> None:
+    """Say which scans stay; raises InputError where somebody would be in training and held out with them."""
+    listed = {scan.name for scan in scans}
+    staying = [scan for scan in open_slice_set(out).scans if scan.name not in listed]
+    people = [(scan.split, scan.person, scan.dataset) for scan in staying]
+    if both := on_both_sides([*people, *((scan.split, scan.person, scan.dataset) for scan in scans)]):
+        raise InputError(
+            f"{', '.join(both[:NAMED_AT_MOST])} would be in training and held out: {out} has scans of earlier runs;"
+            " give the same --held-out (or split) as then, or prepare into another folder."
+        )
+    earlier = [scan.name for scan in staying]
     if earlier:
         more = ", ..." if len(earlier) > NAMED_AT_MOST else ""
         reporter.say(

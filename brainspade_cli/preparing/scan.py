@@ -38,8 +38,12 @@ from brainspade_cli.preparing.volumes import (
 from brainspade_cli.reading import read_json, require_plain
 from brainspade_cli.slices import BACKGROUND_VALUE, FORMAT, ScanRecord, remove_scan, write_array, write_record
 
-# How channels are aligned to each other: when it changes, slices of scans with several are made again.
-CHANNELS_VERSION = 1
+# How channels are brought together: when it changes, slices of scans with several are made again.
+CHANNELS_VERSION = 2
+# A slice counts as shown by a channel that covers so much of its brain.
+LEAST_COVERED = 0.9
+# A channel that does not show more of the slices than this share is left out; else slices that it does not show are.
+MOST_NOT_SHOWN = 0.2
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def fingerprint(scan: ScanFiles, register: bool, prior: Path | None) -> str:
     except OSError as error:
         raise ScanError(f"{error.filename} cannot be read ({error.strerror}); check the path.") from error
     key = [FORMAT, scan.name, scan.dataset, scan.subject, scan.person, scan.split, register, hashes]
-    if register and len(scan.images) > 1:
+    if len(scan.images) > 1:
         key.append(CHANNELS_VERSION)
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
@@ -107,7 +111,7 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
         brain, note = _brain_of(reference)
         require_contrast(reference, brain)
         notes += note
-        moving = np.where(brain, reference.data, 0).astype(np.float32)
+        moving = _above_zero(reference.data, brain)
         anchor = reference
     else:
         anchor, brain, moving = label_picture(scan)
@@ -137,7 +141,16 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
                 shift, told = align_channel(reference, volume, brain)
                 places[modality] = shift @ to_world
                 notes.append(told)
-    _write_arrays(out / "scans" / scan.name, maps, images, inside, places, kept)
+    covered = {
+        modality: _covered(volume, places[modality], inside)
+        for modality, volume in images.items()
+        if volume is not reference
+    }
+    kept, missing = _shown_by_all(covered, inside, kept)
+    for modality in missing:
+        notes.append(f"{images[modality].path.name} shows too little of the brain, and is left out.")
+        del images[modality]
+    _write_arrays(out / "scans" / scan.name, maps, images, inside, covered, places, kept)
     lesion = maps[list(LESIONS)].sum(axis=0) >= 0.5 if maps is not None else np.zeros(GRID_SHAPE, bool)
     lesions = lesion.sum(axis=(0, 1))
     write_record(
@@ -159,6 +172,31 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
         ),
     )
     return Outcome(scan.name, "style only" if maps is None else "labelled", " ".join(notes))
+
+
+def _above_zero(data: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The brain alone, zero outside: lifted above zero where it goes below, as after z-scoring."""
+    values = data[brain]
+    low = float(values.min())
+    lift = 0.0 if low >= 0 else 0.01 * (float(values.max()) - low) - low
+    return np.where(brain, data + np.float32(lift), 0).astype(np.float32)
+
+
+def _covered(volume: Volume, to_world: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where on the grid the field of view of a scan covers the brain."""
+    field = np.ones_like(volume.data)
+    return inside & (sample_onto(field, volume.affine, GRID_SHAPE, to_world) > 0.5)
+
+
+def _shown_by_all(
+    covered: dict[str, NDArray[np.bool_]], inside: NDArray[np.bool_], kept: NDArray[np.int_]
+) -> tuple[NDArray[np.int_], list[str]]:
+    """Those of the slices `kept` that all channels show, and the channels that show too few to be heeded."""
+    area = inside.sum(axis=(0, 1))[kept]
+    shown = {modality: mask.sum(axis=(0, 1))[kept] >= LEAST_COVERED * area for modality, mask in covered.items()}
+    missing = [modality for modality, slices in shown.items() if (~slices).mean() > MOST_NOT_SHOWN]
+    heeded = [slices for modality, slices in shown.items() if modality not in missing]
+    return kept[np.all(heeded, axis=0)] if heeded else kept, missing
 
 
 def _reference_of(images: dict[str, Volume]) -> Volume | None:
@@ -194,6 +232,7 @@ def _write_arrays(
     maps: Maps | None,
     images: dict[str, Volume],
     inside: NDArray[np.bool_],
+    covered: dict[str, NDArray[np.bool_]],
     places: dict[str, NDArray[np.float64]],
     kept: NDArray[np.int_],
 ) -> None:
@@ -205,6 +244,7 @@ def _write_arrays(
         # Cubic, so that the aligned image is as sharp as the scan; overshoot at the skull's edge is cut by the mask.
         sampled = sample_onto(volume.data, volume.affine, GRID_SHAPE, places[modality], order=3)
         sampled = np.clip(sampled, volume.data.min(), volume.data.max())
-        scored, _, _ = normalise(sampled, inside, BACKGROUND_VALUE)
+        # Beyond its field of view a channel is zero, which would count as dark tissue.
+        scored, _, _ = normalise(sampled, covered.get(modality, inside), BACKGROUND_VALUE)
         rows = np.ascontiguousarray(scored[..., kept].transpose(2, 0, 1).astype(np.float16))
         write_array(folder / f"{modality}.npy", rows)

@@ -13,7 +13,7 @@ from pathlib import Path
 from brainspade_cli.anatomy import MODALITIES
 from brainspade_cli.errors import InputError
 from brainspade_cli.reading import files_below, read_bytes, read_json
-from brainspade_cli.slices import SPLITS, plain_person
+from brainspade_cli.slices import SPLITS, names_of_person, on_both_sides
 
 # How BIDS calls the space of the scan itself.
 OWN_SPACES = ("orig", "individual", "scanner", "t1w")
@@ -70,9 +70,8 @@ class ScanFiles:
 
     @property
     def person_names(self) -> frozenset[str]:
-        """The names that mean this person: in full, without the dataset, and with it."""
-        plain = plain_person(self.person, self.dataset)
-        return frozenset({self.person, plain, f"{self.dataset}/{plain}"})
+        """The names that mean this person in any slice set or weights."""
+        return names_of_person(self.person, self.dataset)
 
 
 def find_scans(source: Path, held_out: Iterable[str] = ()) -> list[ScanFiles]:
@@ -81,7 +80,8 @@ def find_scans(source: Path, held_out: Iterable[str] = ()) -> list[ScanFiles]:
     In a folder with several datasets, sub-01 of one is not sub-01 of another: people are named "dataset/subject"
     there, and by the plain subject where there is one dataset. `held_out` takes both; a plain name means everybody of
     that name. A table names people as it likes.
-    Raises InputError for a missing source, a table that cannot be used, or a held-out person who is not in it.
+    Raises InputError for a missing source, a table that cannot be used or has somebody in training and held out, or a
+    held-out person who is not in it.
     """
     if source.is_dir():
         scans = _from_folder(source)
@@ -106,7 +106,12 @@ def find_scans(source: Path, held_out: Iterable[str] = ()) -> list[ScanFiles]:
     if repeated:
         raise InputError(f"{source} lists {', '.join(repeated)} more than once; give each scan its own subject.")
     people = {scan.person for scan in scans if scan.person_names & wanted}
-    return [replace(scan, split="held-out") if scan.person in people else scan for scan in scans]
+    scans = [replace(scan, split="held-out") if scan.person in people else scan for scan in scans]
+    if both := on_both_sides((scan.split, scan.person, scan.dataset) for scan in scans):
+        raise InputError(
+            f"{source} has {_listed(both)} in training and held out; give all scans of a person one split."
+        )
+    return scans
 
 
 def _suffix(path: Path) -> str:
@@ -121,13 +126,19 @@ def _suffix(path: Path) -> str:
     return suffix
 
 
+def _kind(path: Path) -> str | None:
+    """The modality or map that a file's name tells; BIDS calls a T1 with a contrast agent T1w, and the agent before."""
+    kind = IMAGE_NAMES.get(_suffix(path)) or MAP_NAMES.get(_suffix(path))
+    return "t1ce" if kind == "t1" and re.search(r"(?:^|_)ce-", path.name.lower()) else kind
+
+
 def _from_folder(source: Path) -> list[ScanFiles]:
     groups: dict[tuple[str, str], list[tuple[str, Path]]] = {}
     # A scan before what was derived from it.
     for path in sorted(files_below(source), key=lambda path: "derivatives" in path.relative_to(source).parts):
         if not re.search(r"\.nii(\.gz)?$", path.name):
             continue
-        kind = IMAGE_NAMES.get(_suffix(path)) or MAP_NAMES.get(_suffix(path))
+        kind = _kind(path)
         parts = (source.resolve().name, *path.relative_to(source).parts[:-1])
         subject = next((part for part in parts if part.startswith("sub-")), None) or _entity(path.name, "sub")
         if kind is None or subject is None:

@@ -29,9 +29,11 @@ def posteriors(t1: NDArray[np.float32], mask: NDArray[np.bool_], prior: Maps, pr
     antspyx is installed; without it the T1 is clustered as it is, and one with a strong bias field may be refused.
     Raises ScanError, naming `path`, where the result cannot be right.
     """
+    if not mask.any():
+        raise ScanError(f"{path}: no brain is left for the tissues to be found in, once the lesion is taken out.")
     box = tuple(slice(max(0, int(index.min()) - 1), int(index.max()) + 2) for index in np.nonzero(mask))
     inside = mask[box]
-    image = _without_bias_field(t1[box], inside)
+    image = _without_bias_field(t1[box], inside, path)
     expected = prior[(slice(None), *box)]
     maps = np.zeros((3, *t1.shape), np.float32)
     maps[(slice(None), *box)] = cluster(image, inside, expected, prior_weight)
@@ -39,17 +41,20 @@ def posteriors(t1: NDArray[np.float32], mask: NDArray[np.bool_], prior: Maps, pr
     return maps
 
 
-def _without_bias_field(t1: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _without_bias_field(t1: NDArray[np.float32], inside: NDArray[np.bool_], path: Path) -> NDArray[np.float32]:
     try:
         import ants
     except ImportError:
         return t1
-    corrected = ants.n4_bias_field_correction(
-        ants.from_numpy(t1),
-        mask=ants.from_numpy(inside.astype(np.float32)),
-        shrink_factor=4,
-        convergence={"iters": [20, 20, 20], "tol": 1e-6},
-    )
+    try:
+        corrected = ants.n4_bias_field_correction(
+            ants.from_numpy(t1),
+            mask=ants.from_numpy(inside.astype(np.float32)),
+            shrink_factor=4,
+            convergence={"iters": [20, 20, 20], "tol": 1e-6},
+        )
+    except RuntimeError as error:
+        raise ScanError(f"{path}: ANTs could not take the bias field out ({error}).") from error
     return np.asarray(corrected.numpy(), dtype=np.float32)
 
 

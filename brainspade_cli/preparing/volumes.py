@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainspade_cli.errors import ScanError
+from brainspade_cli.errors import ScanError, want_of_memory
 from brainspade_cli.nifti import NiftiError, open_nifti, read_values
 
 # Of a scan; beyond it a header is damaged.
@@ -194,14 +194,20 @@ def strip_skull(volume: Volume, foreground: Foreground) -> tuple[NDArray[np.bool
     """Brain mask (X, Y, Z) of a head, and whether a skull stripper made it.
 
     With the extra `strip` (deepbet) the mask is the network's. Without, the head's outline is drawn in by
-    `SKULL_MARGIN_MM`, which leaves the middle of the brain: enough for a style, not for a segmentation.
+    `SKULL_MARGIN_MM`, which leaves the middle of the brain: enough for a style, not for a segmentation. Raises
+    ScanError where the network fails.
     """
     try:
         from deepbet.bet import BrainExtraction
     except ImportError:
         return _shrink(foreground.mask, volume.spacing), False
     image = nib.Nifti1Image(volume.data, volume.affine)
-    _, mask, _ = BrainExtraction(no_gpu=True).run(image)
+    try:
+        _, mask, _ = BrainExtraction(no_gpu=True).run(image)
+    except Exception as error:  # of whatever kind: it is another's network, and the next scan may suit it
+        if want_of_memory(error) is not None:
+            raise
+        raise ScanError(f"{volume.path} could not be stripped of its skull ({error}); strip it first.") from error
     brain = np.asarray(mask.dataobj) > 0
     if brain.sum() * np.prod(volume.spacing) < 100_000.0:
         return _shrink(foreground.mask, volume.spacing), False

@@ -105,6 +105,7 @@ class CaseWriter:
             "position_mm": draw.position_mm,
             "oedema_contrast": draw.oedema_contrast,
             "origin": draw.origin,
+            "origin_sha256": draw.origin_sha256,
             "pixels": {label.name: int(np.count_nonzero(draw.label == label.channel)) for label in LABELS},
             "styles": [
                 {

@@ -78,16 +78,16 @@ class GivenLabels:
             raise InputError(
                 f"{folder} holds no label maps; give NIfTI files with the values 0 to {CHANNELS - 1}, or PV maps."
             )
-        digest = hashlib.sha256()
+        self._hashes: dict[Path, str] = {}
         self._places: list[tuple[Path, int]] = []
         with reporter.progress("labels", len(files)) as advance:
             for file in files:
                 self._places += [(file, k) for k in read_labels(file).slices]
-                digest.update(sha256(file).encode())
+                self._hashes[file] = sha256(file)
                 advance()
         if not self._places:
             raise InputError(f"No slice in {folder} has {MIN_BRAIN_FRACTION:.0%} brain in a 192 x 256 mm frame.")
-        self.digest = digest.hexdigest()
+        self.digest = hashlib.sha256("".join(self._hashes.values()).encode()).hexdigest()
         self._lock = threading.Lock()
         self._open: LabelFile | None = None
 
@@ -110,7 +110,8 @@ class GivenLabels:
             self._open = None  # before the next one takes its room
             self._open = read_labels(path)
         file = self._open
-        return _Slice(file.plane(k), file.spacing, file.centre, file.heights[k], f"{path.name} slice {k}")
+        origin = f"{path.name} slice {k}"
+        return _Slice(file.plane(k), file.spacing, file.centre, file.heights[k], origin, self._hashes[path])
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,14 @@ class _Slice:
     centre: NDArray[np.float64]
     height: float | None
     origin: str
+    sha256: str
 
 
 def _label(one: _Slice) -> LabelDraw:
     maps = quantise(frame(one.plane, one.spacing, one.centre))
     label = maps.argmax(axis=0).astype(np.uint8)
     lesion = lesion_pixels(label) >= MIN_TUMOUR_PIXELS
-    return LabelDraw(maps, label, one.height, lesion, origin=one.origin)
+    return LabelDraw(maps, label, one.height, lesion, origin=one.origin, origin_sha256=one.sha256)
 
 
 def read_labels(path: Path) -> LabelFile:

@@ -44,8 +44,9 @@ class LabelDraw:
     `maps`: uint8 (8, 192, 256), channels sum to 255; `label`: uint8 (192, 256), their argmax. `position_mm`: height in
     MNI152 z, where known. `lesion`: whether a lesion was asked for. `attempts`: how many labels were drawn for it;
     `problems`: what is wrong with the best of them, empty but for labels that failed every time. `origin`: the file and
-    slice that a given label comes from. `oedema_contrast`: the share of its contrast to white matter that an oedema is
-    to be painted with (above 0, up to 1), 1 where there is none; `oedema.with_contrast` draws it.
+    slice that a given label comes from, and `origin_sha256` that file's hash. `oedema_contrast`: the share of its
+    contrast to white matter that an oedema is to be painted with (above 0, up to 1), 1 where there is none;
+    `oedema.with_contrast` draws it.
     """
 
     maps: NDArray[np.uint8]
@@ -55,6 +56,7 @@ class LabelDraw:
     attempts: int = 1
     problems: tuple[str, ...] = ()
     origin: str | None = None
+    origin_sha256: str | None = None
     oedema_contrast: float = 1.0
 
 

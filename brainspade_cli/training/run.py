@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,13 +122,14 @@ def open_run(request: TrainingRequest, stages: tuple[str, ...], parts: Sequence[
     these weights in place of its own.
 
     Raises InputError where `steps` is below 1, and where `out` already holds one of the stages and `resume` was not
-    asked for, or holds them finished with nothing to resume from; SliceSetError where a person would be in the training
-    set here and held out there; WeightsError where the weights to start from lack a part.
+    asked for, or holds them finished with nothing to resume from; SliceSetError where a person would be in training and
+    held out, here or there; WeightsError where the weights to start from lack a part.
     """
     if request.steps is not None and request.steps < 1:
         raise InputError(f"A training takes at least 1 step, not {request.steps}.")
     out, preset, start_from = request.out, request.preset, request.start_from
     slice_set = open_slice_set(request.slices)
+    slice_set.require_split()
     config = _config(out)
     if config is not None:
         _check_people(slice_set, config.people, str(out))
@@ -171,12 +172,18 @@ def _together(*groups: Iterable[str]) -> tuple[str, ...]:
 def _check_bundles(start: Bundle, people: People, out: str) -> None:
     """Raise SliceSetError where somebody was trained on in one of two bundles and held out of the other."""
     known = start.config.people
-    both = sorted(set(known.train) & set(people.held_out) | set(known.held_out) & set(people.train))
+    both = sorted(_in_both(known.train, people.held_out) | _in_both(known.held_out, people.train))
     if both:
         raise SliceSetError(
             f"{', '.join(both)} would be in training and held out: {start.source} and {out} differ in that; train into "
             "another folder, or start from other weights."
         )
+
+
+def _in_both(first: Collection[str], second: Collection[str]) -> set[str]:
+    """Whoever is in both; a name without a dataset before it means anybody of that name."""
+    meant, also = ({*names, *(name.rpartition("/")[2] for name in names)} for names in (first, second))
+    return {*first, *second} & meant & also
 
 
 def _check_people(slice_set: SliceSet, people: People, out: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import nibabel as nib
@@ -394,6 +395,49 @@ def test_splits_of_synthetic_cases_keep_siblings_together(tmp_path, run, reporte
             case for case in split["val"] if case.startswith("b_")
         }
     assert any("no more" in line for line in reporter.said)
+
+
+def tell(folder, told):
+    """Add to the rows of a dataset's manifest what `told` says of each, by its number."""
+    path = folder / "brainspade" / "manifest.jsonl"
+    rows = [json.loads(line) | told(number) for number, line in enumerate(path.read_text().splitlines())]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_splits_keep_pairs_of_one_number_and_slices_of_one_file_together(tmp_path, run):
+    """Two runs of one seed, whose labels differ by a pixel or in their format, and slices of five given volumes."""
+    folders = [tmp_path / "Dataset501_a", tmp_path / "Dataset502_b"]
+    for seed, folder in enumerate(folders):
+        synthetic_set(folder, [f"c{case}" for case in range(10)], seed=100 * seed, styles=[folder.name])
+        tell(folder, lambda number: {"seed": 0, "origin": None})
+    folder, _ = run(folders, splits=True)
+    for split in json.loads((folder / "splits_final.json").read_text()):
+        assert {case[2:] for case in split["val"] if case.startswith("a_")} == {
+            case[2:] for case in split["val"] if case.startswith("b_")
+        }
+    given = synthetic_set(tmp_path / "Dataset503_c", [f"c{case}" for case in range(10)], styles=["one"])
+    tell(given, lambda number: {"seed": 0, "origin": "seg.nii.gz", "origin_sha256": str(number // 2)})
+    shutil.rmtree(folder)
+    folder, _ = run(given, splits=True)
+    splits = json.loads((folder / "splits_final.json").read_text())
+    assert sorted(sorted({int(case[1:]) // 2 for case in split["val"]}) for split in splits) == [
+        [0],
+        [1],
+        [2],
+        [3],
+        [4],
+    ]
+
+
+def test_a_real_label_painted_anew_is_kept_from_the_fold_that_it_validates(tmp_path, made, run):
+    real = real_set(tmp_path / "Dataset010_real", labels=FAST, values=TO_FAST)
+    labels = [sha256((real / "labelsTr" / f"sub-0{number}.nii.gz").read_bytes()).hexdigest() for number in (1, 2)]
+    tell(made, lambda number: {"origin": "x", "origin_sha256": labels[number]} if number < 2 else {})
+    folder, _ = run(made, task="tissues", real=real, splits=True)
+    names = sorted(case.name for case in read_dataset(made).cases)
+    for split in json.loads((folder / "splits_final.json").read_text()):
+        own = {"sub-01": names[0], "sub-02": names[1]}[split["val"][0]]
+        assert set(names) - set(split["train"]) == {own}
 
 
 def test_splits_keep_the_styles_of_five_scans_apart(tmp_path, run):

@@ -14,7 +14,7 @@ from brainspade_cli.nnunet.splits import hybrid_splits, read_splits, synthetic_s
 def test_real_folds_are_nnunets_own(cases):
     theirs = pytest.importorskip("nnunetv2.utilities.crossval_split", reason="nnU-Net is not installed")
     names = [f"case_{number:03d}" for number in range(cases)]
-    assert hybrid_splits(names[::-1], []) == theirs.generate_crossval_split(names)
+    assert hybrid_splits(names[::-1], {}) == theirs.generate_crossval_split(names)
 
 
 @given(
@@ -24,12 +24,17 @@ def test_real_folds_are_nnunets_own(cases):
 def test_only_real_cases_validate_each_once_and_synthetic_always_train(real, synthetic):
     real = sorted(f"real{number}" for number in real)
     synthetic = sorted(f"made{number}" for number in synthetic)
-    splits = hybrid_splits(real, synthetic)
+    splits = hybrid_splits(real, dict.fromkeys(synthetic, ()))
     assert len(splits) == min(5, len(real))
     assert sorted(case for split in splits for case in split["val"]) == real
     for split in splits:
         assert set(synthetic) <= set(split["train"])
         assert sorted(split["train"] + split["val"]) == sorted(real + synthetic)
+
+
+def test_a_real_label_painted_anew_does_not_train_where_the_real_case_validates():
+    splits = hybrid_splits(["a", "b"], {"made0": {"a"}, "made1": {"b"}, "made2": ()})
+    assert sorted(split["train"] for split in splits) == [["a", "made0", "made2"], ["b", "made1", "made2"]]
 
 
 @given(marks=st.dictionaries(st.text("abc", min_size=1), st.lists(st.integers(0, 12), max_size=3), min_size=6))

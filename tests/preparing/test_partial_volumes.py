@@ -3,7 +3,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from brainspade_cli.anatomy import BRAINSTEM, CHANNELS, CSF, DEEP_GM, FAST, GM, LABELS, OEDEMA, TUMOUR, WM
+from brainspade_cli.anatomy import (
+    BRAINSTEM,
+    CHANNELS,
+    CSF,
+    DEEP_GM,
+    FAST,
+    GM,
+    LABELS,
+    OEDEMA,
+    TUMOUR,
+    WM,
+    region_scheme,
+)
 from brainspade_cli.geometry import GRID_SHAPE, grid_affine
 from brainspade_cli.preparing.partial_volumes import combine, label_fractions, quantise
 from brainspade_cli.preparing.registration import centring
@@ -17,6 +29,13 @@ fraction = hnp.arrays(np.float32, SHAPE, elements=st.floats(0, 1, width=32))
 def test_the_label_table_is_consecutive_from_background():
     assert [label.channel for label in LABELS] == list(range(CHANNELS))
     assert LABELS[0].name == "background"
+
+
+def test_a_parcelled_cortex_is_grey_matter():
+    """aparc+aseg holds areas in place of 3 and 42."""
+    scheme = region_scheme(frozenset({0, 2, 41, 1003, 1035, 2001, 2028, 1004, 2004}))
+    assert [scheme[value] for value in (1003, 1035, 2001, 2028)] == [GM] * 4
+    assert [scheme[value] for value in (1004, 2004)] == [WM] * 2
 
 
 @settings(max_examples=60)

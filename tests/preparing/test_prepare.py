@@ -253,3 +253,74 @@ def test_channels_are_aligned_where_scans_are(tmp_path, monkeypatch):
         middle = np.s_[60:130, 90:160]
         apart_by = {s: np.abs(t2 - np.roll(flair, s, axis=1))[middle].mean() for s in (-4, 0, 4)}
         assert min(apart_by, key=apart_by.get) == shift
+
+
+def test_a_channel_that_does_not_show_the_whole_brain_costs_slices_or_is_left_out(tmp_path):
+    """What it does not show is zero on the grid, and no tissue."""
+    create_slice_set(tmp_path)
+    image = t1_of(tissue_phantom())
+    kept = {}
+    for name, cut in (("whole", 0), ("low", 15), ("half", 30)):
+        files = {"t1": save(tmp_path / f"in/{name}/t1.nii.gz", image)}
+        affine = affine_of(image.shape, SPACING)
+        affine[:3, 3] += affine[:3, :3] @ [0, 0, cut]
+        files["flair"] = tmp_path / f"in/{name}/flair.nii.gz"
+        nib.save(nib.Nifti1Image(image[:, :, cut:], affine), files["flair"])
+        outcome = prepare_scan(ScanFiles(name, "clinic", name, "train", files), tmp_path, False, None)
+        kept[name] = next(scan for scan in open_slice_set(tmp_path).scans if scan.subject == name)
+        assert ("flair.nii.gz shows too little of the brain" in outcome.message) == (name == "half")
+    assert [record.modalities for record in kept.values()] == [("flair", "t1"), ("flair", "t1"), ("t1",)]
+    whole, low, half = kept.values()
+    assert half.positions == whole.positions
+    assert set(low.positions) < set(whole.positions)
+    slices = open_slice_set(tmp_path)
+    t1, flair = (slices.images(low, name).astype(np.float32) for name in ("t1", "flair"))
+    brain = t1 > BACKGROUND_VALUE
+    assert (flair > BACKGROUND_VALUE)[brain].mean() > 0.99
+    # Of one scan, so alike but for what each is z-scored over.
+    assert np.corrcoef(t1[brain], flair[brain])[0, 1] > 0.99
+    assert flair[brain].std() > 0.5
+
+
+def test_nobody_comes_to_both_sides_with_scans_of_an_earlier_run(scans, tmp_path):
+    """Two visits of a person, prepared one after the other with another split."""
+    for visit in ("a", "b"):
+        shutil.copytree(scans / "own/sub-01", tmp_path / f"{visit}/own/sub-01/ses-{visit}")
+    out = tmp_path / "slices"
+    prepare(tmp_path / "a/own", out, register=False, held_out=["sub-01"], jobs=1, reporter=QUIET)
+    with pytest.raises(InputError, match=r"sub-01 would be in training and held out: .* earlier runs"):
+        prepare(tmp_path / "b/own", out, register=False, held_out=(), jobs=1, reporter=QUIET)
+    prepare(tmp_path / "b/own", out, register=False, held_out=["own/sub-01"], jobs=1, reporter=QUIET)
+    assert [scan.split for scan in open_slice_set(out).scans] == ["held-out"] * 2
+
+
+def test_a_stripped_scan_below_zero_is_handed_over_above_it(tmp_path, monkeypatch):
+    """ANTs and the check of its result take zero for what is outside the brain."""
+    image = t1_of(tissue_phantom())
+    scored = np.where(image > 0, (image - 90) / 40, 0).astype(np.float32)
+    handed = {}
+
+    def align(self, moving, affine, path):
+        handed[path.parent.name] = moving
+        return centring(moving != 0, affine)
+
+    monkeypatch.setattr(Template, "align", align)
+    create_slice_set(tmp_path / "slices")
+    for name, data in (("plain", image), ("scored", scored)):
+        files = {"t1": save(tmp_path / f"in/{name}/t1.nii.gz", data)}
+        prepare_scan(ScanFiles(name, "clinic", name, "train", files), tmp_path / "slices", True, None)
+    assert (handed["plain"] == image).all()
+    assert ((handed["scored"] > 0) == (image > 0)).mean() > 0.999
+
+
+def test_a_lesion_that_is_the_whole_brain_costs_one_scan_and_no_more(scans, tmp_path):
+    shutil.copytree(scans, tmp_path / "in")
+    labels = tissue_phantom()
+    save(tmp_path / "in/atlas/sub-01/t1.nii.gz", t1_of(labels))
+    save(tmp_path / "in/own/sub-03/t1.nii.gz", t1_of(labels))
+    save(tmp_path / "in/own/sub-03/tumour.nii.gz", np.ones(labels.shape, np.uint8))
+    summary = prepare(tmp_path / "in", tmp_path / "out", register=False, held_out=(), jobs=1, reporter=QUIET)
+    assert summary["scans"] == 6
+    report = (tmp_path / "out/report.tsv").read_text()
+    assert "own-sub-03\tstyle only" in report
+    assert "no brain is left" in report

@@ -74,6 +74,15 @@ def test_images_and_maps_are_of_one_space(tmp_path):
     assert len(scan.aside) == 2
 
 
+def test_a_t1_with_a_contrast_agent_is_another_contrast(tmp_path):
+    plain, enhanced = (tmp_path / f"sub-01/anat/sub-01{agent}_T1w.nii.gz" for agent in ("", "_ce-gadolinium"))
+    touch(plain)
+    touch(enhanced)
+    (scan,) = find_scans(tmp_path)
+    assert scan.images == {"t1": plain, "t1ce": enhanced}
+    assert scan.aside == ()
+
+
 def test_hidden_files_are_no_scans(tmp_path):
     touch(tmp_path / "sub-01/t1.nii.gz")
     touch(tmp_path / "sub-01/._t1.nii.gz")
@@ -86,11 +95,15 @@ def test_hidden_files_are_no_scans(tmp_path):
 def test_a_table_names_people_splits_and_paths_beside_it(tmp_path):
     table = tmp_path / "people.tsv"
     table.write_text(
-        "subject\tdataset\tperson\tsplit\tt1\tregions\ns1\todd\tp1\theld-out\ta/t1.nii\t\ns2\todd\tp1\t\tb.nii\tr.nii\n"
+        "subject\tdataset\tperson\tsplit\tt1\tregions\ns1\todd\tp1\theld-out\ta/t1.nii\t\ns2\todd\tp2\t\tb.nii\tr.nii\n"
     )
     held, trained = find_scans(table)
     assert (held.split, held.person, held.images["t1"], held.regions) == ("held-out", "p1", tmp_path / "a/t1.nii", None)
     assert (trained.split, trained.regions) == ("train", tmp_path / "r.nii")
+    table.write_text(table.read_text().replace("p2", "p1"))
+    with pytest.raises(InputError, match=r"people\.tsv has .*p1 in training and held out"):
+        find_scans(table)
+    assert {scan.split for scan in find_scans(table, ["p1"])} == {"held-out"}
 
 
 def test_held_out_goes_by_person(tmp_path):

@@ -1,6 +1,8 @@
 import contextlib
 import gzip
+import sys
 from itertools import permutations, product
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from brainspade_cli import nifti
 from brainspade_cli.errors import ScanError
 from brainspade_cli.preparing import volumes
-from brainspade_cli.preparing.volumes import find_foreground, normalise, read_volume, sample_onto
+from brainspade_cli.preparing.volumes import find_foreground, normalise, read_volume, sample_onto, strip_skull
 from tests.phantoms import save, t1_of, tissue_phantom
 
 AXES = [
@@ -112,6 +114,20 @@ def test_a_stripped_brain_and_a_head_are_told_apart(tmp_path):
     x, y = np.meshgrid(np.linspace(-110, 110, 110), np.linspace(-130, 130, 130), indexing="ij")
     head = noise + np.where(((x / 88) ** 2 + (y / 105) ** 2 < 1), 80.0, 0.0)[..., None].astype(np.float32)
     assert find_foreground(read_volume(save(tmp_path / "head.nii.gz", head))).skull
+
+
+def test_a_stripper_that_fails_is_told_with_the_scan(tmp_path, monkeypatch):
+    class BrainExtraction:
+        def __init__(self, **_):
+            pass
+
+        def run(self, _):
+            raise ValueError("not enough voxels")
+
+    monkeypatch.setitem(sys.modules, "deepbet.bet", SimpleNamespace(BrainExtraction=BrainExtraction))
+    volume = read_volume(save(tmp_path / "head.nii.gz", t1_of(tissue_phantom())))
+    with pytest.raises(ScanError, match=r"head\.nii\.gz could not be stripped of its skull \(not enough voxels\)"):
+        strip_skull(volume, find_foreground(volume))
 
 
 def test_a_scan_without_a_brain_is_refused(tmp_path):

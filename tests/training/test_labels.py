@@ -30,7 +30,7 @@ from brainspade_cli.training.deform import warp_maps
 from brainspade_cli.training.denoiser import LOAD_BINS, POSITION_BINS, condition_table
 from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.perceptual import FeatureExtractor
-from brainspade_cli.training.run import TrainingRequest
+from brainspade_cli.training.run import TrainingRequest, _in_both
 from brainspade_cli.weights import open_bundle
 
 QUICK = replace(
@@ -182,6 +182,32 @@ def test_a_person_is_never_on_both_sides(
     path.write_text(json.dumps(config))
     with pytest.raises(SliceSetError, match=name):
         run(slice_folder, tmp_path / "bundle", resume=True)
+
+
+def test_a_person_is_known_by_a_plain_name_too(trained: Path, slice_folder: Path, tmp_path: Path) -> None:
+    """Prepared alone, a dataset's people have plain names; beside others, the dataset's name before theirs."""
+    shutil.copytree(trained, tmp_path / "bundle")
+    shutil.copytree(slice_folder, tmp_path / "slices")
+    for path in (tmp_path / "slices" / "scans").glob("*/scan.json"):
+        record = json.loads(path.read_text())
+        record |= {"person": f"{record['dataset']}/{record['person']}", "split": "train"}
+        path.write_text(json.dumps(record))
+    with pytest.raises(SliceSetError, match="would train on sub-healthy3, sub-tumour7, held out of"):
+        run(tmp_path / "slices", tmp_path / "bundle", resume=True)
+
+
+def test_a_set_with_somebody_on_both_sides_is_refused(slice_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(slice_folder, tmp_path / "slices")
+    path = tmp_path / "slices" / "scans" / "sub-healthy0" / "scan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"person": "sub-healthy3"}))
+    with pytest.raises(SliceSetError, match="sub-healthy3 in training and held out"):
+        run(tmp_path / "slices", tmp_path / "bundle")
+
+
+def test_two_bundles_know_each_others_people_by_plain_names() -> None:
+    assert _in_both(["oasis/sub-1", "a"], ["sub-1", "b"]) == {"sub-1"}
+    assert _in_both(["oasis/sub-1"], ["brats/sub-1"]) == set()
+    assert _in_both(["oasis/sub-1"], ["oasis/sub-1"]) == {"oasis/sub-1"}
 
 
 def test_other_network_sizes_are_refused_on_resume(trained: Path, slice_folder: Path) -> None:
