@@ -93,8 +93,9 @@ def create_or_update_bundle(
                 hashes[path.name] = sha256(temporary)
             for name in _outdated(data.get("sha256", {}), hashes, fitting):
                 del hashes[f"{name}.safetensors"]
-                if name not in config_updates.get("stages", {}):
-                    data.get("stages", {}).pop(name, None)
+                stage = name.replace("_", "-")
+                if name in _DENOISERS and stage not in config_updates.get("stages", {}):
+                    data.get("stages", {}).pop(stage, None)
                 if name == "style_bank" and name not in config_updates:
                     data["style_bank"] = {}
             fitted = config_updates.get("solvers", {})

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from brainspade_cli.bundle import Bundle, open_folder, open_installed, read_config
-from brainspade_cli.bundle_config import CARD_FILE, CONFIG_FILE
+from brainspade_cli.bundle_config import CARD_FILE, CONFIG_FILE, TENSOR_FILES
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.files import sha256, write_text
 from brainspade_cli.hub_transport import Watch, bars_for_terminals, explained, unreachable
@@ -64,8 +64,10 @@ def _download(name: str, commit: str, offline: bool) -> Bundle:
 def push(folder: Path, name: str, *, private: bool, message: str, token: str | None = None) -> str:
     """Upload a bundle's own files (never what a training keeps beside them) as one commit; returns the commit's URL.
 
-    The repository is made where it does not exist, with `private` as its visibility. Without `token`, HF_TOKEN or the
-    stored login is used. Raises WeightsError for what is no whole bundle and for everything that the Hub refuses.
+    Files of a bundle that were pushed before and that this one lacks, such as codes of training slices, are deleted in
+    it; they stay in the repository's history. The repository is made where it does not exist, with `private` as its
+    visibility. Without `token`, HF_TOKEN or the stored login is used. Raises WeightsError for what is no whole bundle
+    and for everything that the Hub refuses.
     """
     if not HUB_NAME.fullmatch(name):
         raise WeightsError(f"'{name}' is not the name of a Hub repository; give one such as org/name.")
@@ -77,13 +79,18 @@ def push(folder: Path, name: str, *, private: bool, message: str, token: str | N
                 f"{path} is not the file that {CONFIG_FILE} describes, and nothing was pushed; train again."
             )
     files = [CONFIG_FILE, CARD_FILE, *bundle.config.sha256]
+    gone = [file for file in TENSOR_FILES if file not in bundle.config.sha256]
     with explained(name, DEFAULT_REVISION, "the bundle", "push"), bars_for_terminals():
         from huggingface_hub import HfApi
 
         api = HfApi(token=token)
         api.create_repo(name, private=private, exist_ok=True)
         commit = api.upload_folder(
-            repo_id=name, folder_path=bundle.folder, allow_patterns=files, commit_message=message
+            repo_id=name,
+            folder_path=bundle.folder,
+            allow_patterns=files,
+            delete_patterns=gone,
+            commit_message=message,
         )
     return commit.commit_url
 

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,9 +30,10 @@ class Repository:
     stored: dict[str, bytes] = field(default_factory=dict)
     token: str | None = None
 
-    def add(self, files: dict[str, bytes]) -> str:
-        """Put files on top of the last commit; returns the new commit."""
+    def add(self, files: dict[str, bytes], deleted: Collection[str] = ()) -> str:
+        """Put files on top of the last commit, and take some away; returns the new commit."""
         merged = {**(list(self.commits.values())[-1] if self.commits else {}), **files}
+        merged = {file: content for file, content in merged.items() if file not in deleted}
         commit = hashlib.sha1(repr((len(self.commits), sorted(merged.items()))).encode()).hexdigest()
         self.commits[commit] = merged
         return commit
@@ -111,6 +112,16 @@ def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler
             if hub.silent:
                 released.wait(60)
                 return
+            if path.startswith("/api/models/") and path.endswith("/tree/main"):
+                owner, name = path.split("/")[3:5]
+                commits = hub.repositories[f"{owner}/{name}"].commits
+                last_files = list(commits.values())[-1] if commits else {}
+                return self.json(
+                    [
+                        {"type": "file", "path": file, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                        for file, content in last_files.items()
+                    ]
+                )
             owner, name, verb, revision, file = (*path.strip("/").split("/", 4), "", "", "", "")[:5]
             repository = hub.repositories.get(f"{owner}/{name}") if verb in ("resolve", "stored") else None
             if path == "/xet-token":
@@ -204,15 +215,18 @@ def _handler(hub: Hub, released: threading.Event) -> type[BaseHTTPRequestHandler
                 ]
                 return self.json({"files": modes})
             added: dict[str, bytes] = {}
+            deleted: list[str] = []
             for line in map(json.loads, body.splitlines()):
                 value = line["value"]
                 if line["key"] == "header":
                     hub.messages.append(value["summary"])
                 elif line["key"] == "lfsFile":
                     added[value["path"]] = repository.stored[value["oid"]]
+                elif line["key"] == "deletedFile":
+                    deleted.append(value["path"])
                 else:
                     added[value["path"]] = base64.b64decode(value["content"])
-            commit = repository.add(added)
+            commit = repository.add(added, deleted)
             self.json({"commitOid": commit, "commitUrl": f"{hub.endpoint}/{owner}/{name}/commit/{commit}"})
 
         def do_PUT(self) -> None:

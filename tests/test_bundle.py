@@ -66,7 +66,7 @@ def folder(tmp_path: Path, parts: dict[str, dict[str, torch.Tensor]]) -> Path:
             "modalities": ["t1", "flair"],
             "people": People(train=("a", "b"), held_out=("c",)),
             "style_bank": BANK,
-            "stages": {name: {"steps": 4} for name in parts},
+            "stages": {name.replace("_", "-"): {"steps": 4} for name in parts},
             "licence": "CC-BY-4.0",
         },
         networks=parts,
@@ -178,10 +178,10 @@ def test_a_refused_configuration_leaves_the_bundle_as_it_was(folder: Path, parts
 
 def test_an_update_merges_tables_and_replaces_the_rest(folder: Path) -> None:
     bundle = create_or_update_bundle(
-        folder, config_updates={"stages": {"denoiser_tumour": {"steps": 9}}, "modalities": ["t2"]}, networks={}
+        folder, config_updates={"stages": {"denoiser-tumour": {"steps": 9}}, "modalities": ["t2"]}, networks={}
     )
-    assert bundle.config.stages["denoiser_tumour"] == {"steps": 9}
-    assert bundle.config.stages["denoiser_healthy"] == {"steps": 4}
+    assert bundle.config.stages["denoiser-tumour"] == {"steps": 9}
+    assert bundle.config.stages["denoiser-healthy"] == {"steps": 4}
     assert bundle.config.modalities == ("t2",)
     assert bundle.config.people == People(("a", "b"), ("c",))
     assert open_bundle(str(folder)).config == bundle.config
@@ -197,7 +197,8 @@ def test_other_autoencoder_weights_take_the_old_denoisers_out(folder: Path, part
         folder, config_updates={}, networks={"label_autoencoder": other, "denoiser_tumour": parts["denoiser_tumour"]}
     )
     assert (bundle.has("denoiser_healthy"), bundle.has("denoiser_tumour")) == (False, True)
-    assert "denoiser_healthy" not in bundle.config.stages
+    assert "denoiser-healthy" not in bundle.config.stages
+    assert "denoiser-tumour" in bundle.config.stages
     with pytest.raises(WeightsError, match=f"train-labels SLICES --out {bundle.folder} --population healthy"):
         bundle.network("denoiser_healthy")
 
@@ -228,7 +229,7 @@ def test_an_autoencoder_with_another_decoder_keeps_the_denoisers(folder: Path, p
     }
     bundle = create_or_update_bundle(folder, config_updates={}, networks={"label_autoencoder": other})
     assert bundle.has("denoiser_healthy")
-    assert bundle.config.stages["denoiser_healthy"] == {"steps": 4}
+    assert bundle.config.stages["denoiser-healthy"] == {"steps": 4}
     # What is there cannot be compared: nobody knows which latents the denoisers know.
     (folder / "label_autoencoder.safetensors").write_bytes(b"damaged")
     again = create_or_update_bundle(
@@ -252,7 +253,10 @@ def test_two_trainings_that_end_at_once_both_enter(tmp_path: Path, parts) -> Non
         threading.Thread(
             target=create_or_update_bundle,
             args=(folder,),
-            kwargs={"config_updates": {"stages": {name: {"steps": 1}}}, "networks": {name: parts[name]}},
+            kwargs={
+                "config_updates": {"stages": {name.replace("_", "-"): {"steps": 1}}},
+                "networks": {name: parts[name]},
+            },
         )
         for name in ("denoiser_healthy", "denoiser_tumour", "spade_generator", "style_bank")
     ]

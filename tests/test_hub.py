@@ -486,6 +486,14 @@ def test_a_push_sends_the_bundle_and_nothing_else_and_comes_back(
     assert download(NAME).config == open_bundle(str(folder)).config
 
 
+def test_a_push_takes_files_away_that_the_bundle_no_longer_has(hub: Hub, folder: Path) -> None:
+    """Codes tell who was trained on: whoever leaves them out does not want those of before to be served."""
+    push(folder, NAME, private=True, message="first", token="write-token")
+    hub.repositories[NAME].add({"training_codes.safetensors": b"codes", "notes.txt": b"of somebody"})
+    push(folder, NAME, private=True, message="second", token="write-token")
+    assert list(hub.repositories[NAME].commits.values())[-1] == {**contents(folder), "notes.txt": b"of somebody"}
+
+
 def test_a_push_without_leave_is_explained(hub: Hub, folder: Path) -> None:
     with pytest.raises(WeightsError, match=f"Cannot push.*{NAME}.*HF_TOKEN"):
         push(folder, NAME, private=True, message="first")

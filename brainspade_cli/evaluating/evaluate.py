@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
     hashes = {path: sha256(path) for path in request.styles}
     slices = _slice_set(request.against)
     real_source = None if request.against is None else _real_source(request, made_set, slices)
-    people_met = list(_notes_on_people(request.dataset, slices, real_source.people)) if slices and real_source else []
+    people_met = list(_notes_on_people(request.dataset, slices, real_source)) if slices and real_source else []
     made = collect(made_source, reporter, "dataset")
     real = None if real_source is None else collect(real_source, reporter, "real people")
     if real is not None and real.shape != made.shape:
@@ -239,12 +239,19 @@ def _notes_on_dataset(made: RawSlices) -> list[str]:
     return notes
 
 
-def _notes_on_people(dataset: Path, slices: SliceSet, people: Sequence[str]) -> Iterator[str]:
+def _notes_on_people(dataset: Path, slices: SliceSet, source: SliceSource) -> Iterator[str]:
     """What to say where the weights learnt from some of the people of a slice set, by their names.
 
     Raises DatasetError for a record of the dataset that cannot be read.
     """
-    trained = set(trained_people(RawLayout(dataset, "")) or ())
+    people = (*source.people, *source.lent)
+    found = trained_people(RawLayout(dataset, ""))
+    if found is None:
+        yield (
+            "Whom the weights of this dataset learnt from is not on record here: if from these people, it looks better"
+            " beside them than it is."
+        )
+    trained = set(found or ())
     if met := sorted({scan.person for scan in slices.scans if scan.person in people and trained & scan.person_names}):
         shown = f"{', '.join(met[:PEOPLE_SHOWN])}{', ...' if len(met) > PEOPLE_SHOWN else ''}"
         yield (

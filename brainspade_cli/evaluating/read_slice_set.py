@@ -40,14 +40,17 @@ def real_slices(slices: SliceSet, channels: tuple[str, ...], *, split: str, popu
         ]
     chosen = [places[place] for place in evenly(len(places), most)]
     people = tuple(sorted({scan.person for scan in own}))
+    lent = tuple(sorted({scan.person for scan, _, counts in places if not counts} - {*people}))
     kind = "" if population == "all" else f"{population} "
     return SliceSource(
         names=NAMES,
         channels=tuple(channel for channel in channels if any(channel in scan.modalities for scan, _, _ in places)),
         readers=[partial(_read, slices, scan, k, channels, counts) for scan, k, counts in chosen],
-        total=sum(counts for _, _, counts in places),
+        total=len(places),
         people=people,
-        description=f"{len(people)} {kind}people ({'held out and trained on' if split == 'all' else split})",
+        description=f"{len(people)} {kind}people ({'held out and trained on' if split == 'all' else split})"
+        + (f" and images of {len(lent)} with a tumour" if lent else ""),
+        lent=lent,
     )
 
 

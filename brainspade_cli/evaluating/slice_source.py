@@ -32,7 +32,8 @@ class SliceSource:
     """Slices by their readers, each of which may be called at any time and from any thread.
 
     `names`: classes by id. `people`: sorted names, empty where slices are of nobody known. `description`: what these
-    slices are, for the report; `total`: how many there are in the set, of which `readers` may be a part.
+    slices are, for the report; `total`: how many there are in the set, of which `readers` may be a part. `lent`: names
+    of others, who give images alone.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class SliceSource:
     total: int
     people: tuple[str, ...]
     description: str
+    lent: tuple[str, ...] = ()
 
 
 def evenly(count: int, most: int) -> list[int]:

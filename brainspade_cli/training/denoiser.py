@@ -20,6 +20,7 @@ from brainspade_cli.networks.label_denoiser import LabelDenoiser
 from brainspade_cli.structure_places import count_places
 from brainspade_cli.training import losses
 from brainspade_cli.training.atlas import latent_atlas
+from brainspade_cli.training.autoencoder import NAME as AUTOENCODER
 from brainspade_cli.training.batches import LabelTable
 from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.latents import LatentStore, copy_settings
@@ -42,8 +43,13 @@ def stage_name(population: str) -> str:
 
 
 def denoiser_settings(run: Run, table: LabelTable) -> dict[str, Any]:
-    """What a checkpoint of this stage must agree with to be resumed."""
+    """What a checkpoint of this stage must agree with to be resumed.
+
+    Its autoencoder's is among it where that has been trained: of another one's latents a denoiser knows nothing.
+    """
+    autoencoder = newest_checkpoint(run.folder(AUTOENCODER))
     return {
+        **({} if autoencoder is None else {"autoencoder": autoencoder[1]["sha256"]}),
         "denoiser": to_dict(run.preset.denoiser),
         "schedule": to_dict(run.preset.schedule),
         "copies": copy_settings(run.preset.labels),
@@ -76,7 +82,12 @@ def train_denoiser(
     std = torch.tensor(statistics.std)[:, None, None]
     # A checkpoint has the atlas with the rest of the network.
     if network.has_atlas and newest_checkpoint(run.folder(stage_name(population))) is None:
-        network.atlas.copy_(latent_atlas(store, table.people(), mean, std))
+        atlas = latent_atlas(store, table.people(), mean, std)
+        if run.start is not None:
+            # Where the new people are too few to be averaged, those of the start were not.
+            known = atlas.flatten(1).any(dim=1)[:, None, None, None]
+            atlas = torch.where(known, atlas, network.atlas)
+        network.atlas.copy_(atlas)
     shape = store.mean.shape[2:]
 
     def draw(generator: torch.Generator) -> Plan:

@@ -31,6 +31,8 @@ def train_images(request: TrainingRequest, perceptual: str, reporter: Reporter) 
     settings = request.preset.images
     run = open_run(request, (CLASSIFIER, PAINTER), ("style_encoder", "spade_generator"), reporter)
     preset = run.preset
+    for size in (preset.images.classifier_batch, preset.images.batch):
+        run.machine.share_of(size)
     table = image_table(run.slice_set)
     if not table.labelled:
         raise SliceSetError(f"{request.slices} has no training scan with both an image and labels; prepare some.")

@@ -23,6 +23,10 @@ from brainspade_cli.training.run import Run, TrainingRequest, open_run
 from brainspade_cli.training.solver import denoiser_solver
 from brainspade_cli.weights import open_bundle
 
+# What a bundle tells of how its autoencoder came about; the last is a scaling of its last layer
+# (examples/train_starter/sharpen.py).
+_OF_AUTOENCODER = (AUTOENCODER, DECODER, "sharpened")
+
 
 def train_labels(request: TrainingRequest, population: str, reporter: Reporter) -> dict[str, Any]:
     """Train the label generator on a slice set, and put it into the weights bundle; return what was trained.
@@ -48,6 +52,8 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
     parts = ("label_autoencoder", *(f"denoiser_{name}" for name in chosen))
     run = open_run(request, stages, parts, reporter)
     preset = run.preset
+    for size in (preset.labels.autoencoder_batch, preset.labels.denoiser_batch):
+        run.machine.share_of(size)
     fraction = preset.labels.tumour_fraction
     everything = label_table_of_all(run.slice_set, fraction)
     tables = {name: label_table(run.slice_set, name, fraction) for name in chosen}
@@ -56,15 +62,18 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
     )
 
     for name in chosen:
-        check_settings(run.folder(stage_name(name)), denoiser_settings(run, tables[name]))
+        found = check_settings(run.folder(stage_name(name)), denoiser_settings(run, tables[name]))
+        if found is not None and run.start is None and finished_autoencoder(run) is None:
+            raise InputError(
+                f"{found[0]} knows the latents of an autoencoder that this preset would train further; resume with the"
+                " same preset, or train into another folder."
+            )
 
     kept = _kept_statistics(run) if run.start is None else run.start.latent()
-    autoencoder = train_autoencoder(run, everything, _perceptual(run) if finished_autoencoder(run) is None else None)
+    fresh = run.start is None and finished_autoencoder(run) is None
+    autoencoder = train_autoencoder(run, everything, _perceptual(run) if fresh else None)
     statistics = latent_statistics(run, autoencoder, everything) if kept is None else kept
-    finished = finished_autoencoder(run)
-    assert finished is not None, "a trained autoencoder leaves a checkpoint of its last step"
-    perceptual = finished["settings"].get("perceptual")
-    trained = {AUTOENCODER: {"steps": finished["step"]} | ({"perceptual": perceptual} if perceptual else {})}
+    trained = _autoencoder_stages(run)
     if with_decoder:
         autoencoder = train_decoder(run, autoencoder, everything, statistics)
         trained[DECODER] = {"steps": run.steps_of(DECODER)}
@@ -92,9 +101,20 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
         _fit_sampler(run, name)
     return {
         "out": str(run.out),
-        "stages": {stage: entry["steps"] for stage, entry in trained.items()},
+        "stages": {stage: entry["steps"] for stage, entry in trained.items() if "steps" in entry},
         "slices": len(everything),
     }
+
+
+def _autoencoder_stages(run: Run) -> dict[str, dict[str, Any]]:
+    """What is told of how the autoencoder came about; of one that was taken over, what its weights tell of it."""
+    if run.start is not None:
+        stages = run.start.config.stages.items()
+        return {name: entry for name, entry in stages if name in _OF_AUTOENCODER}
+    finished = finished_autoencoder(run)
+    assert finished is not None, "a trained autoencoder leaves a checkpoint of its last step"
+    perceptual = finished["settings"].get("perceptual")
+    return {AUTOENCODER: {"steps": finished["step"]} | ({"perceptual": perceptual} if perceptual else {})}
 
 
 def _conditions(run: Run, population: str, table: LabelTable) -> ConditionTable:

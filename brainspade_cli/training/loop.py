@@ -253,12 +253,7 @@ def _apply(
 
 def _share(plan: Plan, machine: Machine) -> Plan:
     """Cut out this process's part of a batch's plan."""
-    size = len(next(iter(plan.values())))
-    if size % machine.processes:
-        raise InputError(
-            f"A batch of {size} cannot be split evenly between {machine.processes} processes; start fewer of them."
-        )
-    share = size // machine.processes
+    share = machine.share_of(len(next(iter(plan.values()))))
     return {name: value[machine.rank * share : (machine.rank + 1) * share] for name, value in plan.items()}
 
 

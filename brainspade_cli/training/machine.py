@@ -54,6 +54,14 @@ class Machine:
         """
         return AHEAD if self.device.type == "cuda" else 0
 
+    def share_of(self, batch: int) -> int:
+        """How many of a batch this process takes; raises InputError where the processes cannot share it evenly."""
+        if batch % self.processes:
+            raise InputError(
+                f"A batch of {batch} cannot be split evenly between {self.processes} processes; start fewer of them."
+            )
+        return batch // self.processes
+
     def autocast(self) -> torch.autocast:
         """Context in which networks run: bfloat16 autocast, or nothing special."""
         return self.compute.autocast()

@@ -94,17 +94,20 @@ class Run:
         """Run a stage to its end; see `loop.train`."""
         return train(stage, self.folder(stage.name), self.machine, seed=self.seed, reporter=self.reporter)
 
+    def people(self) -> People:
+        """Whom this training learns from and holds out, and the weights that it starts from did."""
+        earlier = People() if self.start is None else self.start.config.people
+        return People(
+            train=_together(self.slice_set.people("train"), earlier.train),
+            held_out=_together(self.slice_set.people("held-out"), earlier.held_out),
+        )
+
     def update_bundle(self, config: Mapping[str, Any], networks: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Put trained networks and entries of config.json into the bundle, with the people that took part."""
         if self.machine.is_main:
             is_new = _config(self.out) is None
             identity = {"name": f"brainspade-{self.preset.name}", "preset": self.preset.name} if is_new else {}
-            earlier = People() if self.start is None else self.start.config.people
-            everybody = People(
-                train=_together(self.slice_set.people("train"), earlier.train),
-                held_out=_together(self.slice_set.people("held-out"), earlier.held_out),
-            )
-            updates = {**identity, **config, "people": everybody}
+            updates = {**identity, **config, "people": self.people()}
             with disk_errors(self.out, "go on with --resume"):
                 create_or_update_bundle(self.out, config_updates=updates, networks=networks, half=True)
         self.machine.wait()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.errors import BrainspadeError
+from brainspade_cli.errors import BrainspadeError, DatasetError
 from brainspade_cli.files import write_json
 from brainspade_cli.nnunet.dataset import RawCase
 from brainspade_cli.nnunet.planes import NIFTI, read_plane
@@ -100,7 +100,15 @@ class NnunetSegmenter:
         arguments += ["-npp", "1", "-nps", "1", "--continue_prediction", *([] if self.mirror else ["--disable_tta"])]
         self._run(raw, arm, "predict", *arguments)
         for case in cases:
-            yield case.name, read_plane(target / f"{case.name}{NIFTI}")[0].astype(np.uint8)
+            path = target / f"{case.name}{NIFTI}"
+            try:
+                segmented = read_plane(path)[0]
+            except DatasetError:
+                # A kill may have cut it off, and nnU-Net goes on from what is there, whatever it holds.
+                path.unlink(missing_ok=True)
+                self._run(raw, arm, "predict", *arguments)
+                segmented = read_plane(path)[0]
+            yield case.name, segmented.astype(np.uint8)
         shutil.rmtree(source)
         shutil.rmtree(target)
 
@@ -111,7 +119,9 @@ class NnunetSegmenter:
         if done.is_file():
             return _read(ours)
         header = _read(raw / "dataset.json")
-        shared = self.shared / f"{self.key}-{len(header['labels'])}-labels-{len(header['channel_names'])}-channels.json"
+        # What is ignored is none of the network's outputs.
+        labels = len(header["labels"].keys() - {"ignore"})
+        shared = self.shared / f"{self.key}-{labels}-labels-{len(header['channel_names'])}-channels.json"
         self._run(
             raw,
             arm,

@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,9 @@ PLANS = {
     "full": Plan(20_000, 1, {"unet": 20_000, "nnunet": 250_000}, 250, 50, None, True),
 }
 
+# The datasets of `../train_starter`.
+DATASETS = {"healthy": "oasis", "patients": "brats"}
+
 
 def main(arguments: argparse.Namespace) -> None:
     """Run the experiments that were asked for, one after the other, and print their tables."""
@@ -67,11 +72,13 @@ def main(arguments: argparse.Namespace) -> None:
     slices = open_slice_set(arguments.slices)
     plan = PLANS[arguments.plan]
     bundle = open_bundle(arguments.weights)
-    _refuse_seen_people(bundle.config.people.train, slices.people("held-out"))
+    slices.require_split()
+    _refuse_seen_people(bundle.config.people.train, slices.person_names("held-out"))
+    _refuse_odd_names(slices)
     weights = _digest(bundle.hashes())
     usual = _usual(plan)
     chosen = {name: getattr(arguments, name) for name in usual if getattr(arguments, name) is not None}
-    choices = Choices(healthy=arguments.healthy, patients=arguments.patients, weights=weights, **{**usual, **chosen})
+    choices = Choices(weights=weights, **{**usual, **chosen})
     segmenter = _segmenter(arguments, plan, compute)
     shop = Workshop(arguments.work / "sets", slices, arguments.weights, arguments.device, reporter)
     for name in EXPERIMENTS if arguments.experiment == "all" else (arguments.experiment,):
@@ -128,6 +135,7 @@ def _arms(wanted: Experiment, text: str | None) -> tuple[str, ...]:
 def _usual(plan: Plan) -> dict[str, Any]:
     """The choices where nothing is chosen: `results.json` has what is, and the name of its folder what is not usual."""
     return {
+        **DATASETS,
         "styles": "training",
         "synthetic_labels": "patients",
         "pairs": plan.pairs,
@@ -140,14 +148,28 @@ def _usual(plan: Plan) -> dict[str, Any]:
 
 def _kind(wanted: Experiment, slices: SliceSet, choices: Choices, usual: dict[str, Any]) -> str:
     """What sets the arms of this experiment apart from those of the usual choices, for the name of its results."""
-    return "".join(
-        f"-{name.replace('_', '-')}-{getattr(choices, name)}"
+    unusual = [
+        name
         for name, value in usual.items()
-        if experiment(wanted.name, slices, replace(choices, **{name: value})).arms != wanted.arms
-    )
+        if getattr(choices, name) != value
+        # There need be no scans of the usual datasets to compare with.
+        and (name in DATASETS or experiment(wanted.name, slices, replace(choices, **{name: value})).arms != wanted.arms)
+    ]
+    kind = "".join(f"-{name.replace('_', '-')}-{getattr(choices, name)}" for name in unusual)
+    return re.sub(r"[^\w.-]", "-", kind)
 
 
-def _refuse_seen_people(seen: tuple[str, ...], tested: tuple[str, ...]) -> None:
+def _refuse_odd_names(slices: SliceSet) -> None:
+    """Raise InputError for a scan whose name, and so those of its slices, nnU-Net's files are not to have."""
+    odd = [scan.name for scan in slices.scans if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", scan.name)]
+    if odd:
+        raise InputError(
+            f"{slices.folder} has a scan called {odd[0]}, and cases are called after scans: give its dataset and"
+            " subject names of unaccented letters and digits, in a table for instance, and prepare it again."
+        )
+
+
+def _refuse_seen_people(seen: Collection[str], tested: Collection[str]) -> None:
     both = sorted(set(seen) & set(tested))
     if both:
         raise InputError(
@@ -183,8 +205,8 @@ def _parser() -> argparse.ArgumentParser:
         "--pairs", type=_count, help="synthetic pairs of a set, and simulated ones; default: the plan's"
     )
     parser.add_argument("--stride", type=_count, help="every how manieth real slice is trained on; default: the plan's")
-    parser.add_argument("--healthy", default="oasis", help="dataset of 3.1, and of the T1s of 3.2; default: oasis")
-    parser.add_argument("--patients", default="brats", help="dataset of 3.3, and of the FLAIRs of 3.2; default: brats")
+    parser.add_argument("--healthy", help="dataset of 3.1, and of the T1s of 3.2; default: oasis")
+    parser.add_argument("--patients", help="dataset of 3.3, and of the FLAIRs of 3.2; default: brats")
     parser.add_argument(
         "--styles", choices=("training", "target"), help="3.2 and 3.3: whose scans give the style; default: training"
     )

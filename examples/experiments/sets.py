@@ -193,8 +193,9 @@ def _make_painted(recipe: Recipe, folder: Path, shop: Workshop) -> None:
 
 def write_style(slices: SliceSet, scan: ScanRecord, modality: str, folder: Path) -> Path:
     """Write the slices of a scan as one volume, as a user would hand it to `sample`: NIfTI, skull-stripped."""
-    # One BIDS name a person, so that channels of one scan are drawn together and two people never are.
-    path = folder / f"sub-{re.sub('[^A-Za-z0-9]', '', scan.name)}_{modality}.nii.gz"
+    # One BIDS name a scan, so that its channels are drawn together and those of two never are.
+    subject = re.sub("[^A-Za-z0-9]", "", scan.name) + hashlib.sha256(scan.name.encode()).hexdigest()[:6]
+    path = folder / f"sub-{subject}_{modality}.nii.gz"
     volume = STORAGE.store(np.asarray(slices.images(scan, modality), np.float32))
     _write_volume(path, np.moveaxis(volume, 0, -1), scan, 1)
     return path

@@ -32,7 +32,7 @@ def main(slices: Path, weights: Path, out: Path, settings: Preset, device: str =
     steps = start.config.stages.get(DECODER, {}).get("steps", 0) + run.preset.labels.decoder_steps
     create_or_update_bundle(
         out,
-        config_updates={"stages": {DECODER: {"steps": steps}}},
+        config_updates={"stages": {DECODER: {"steps": steps}}, "people": run.people()},
         networks={"label_autoencoder": autoencoder.state_dict()},
     )
 

@@ -53,7 +53,7 @@ def main(folder: Path, weights: str) -> None:
     slices: SliceSet = open_slice_set(folder)
     bundle = open_bundle(weights)
     held_out = [scan for scan in slices.select(split="held-out") if scan.has_labels and scan.modalities]
-    seen = {scan.person for scan in held_out} & set(bundle.config.people.train)
+    seen = {name for scan in held_out for name in scan.person_names} & set(bundle.config.people.train)
     if seen:
         raise InputError(f"{weights} were trained on {', '.join(sorted(seen))}; measure on others.")
     encoder, painter = bundle.network("style_encoder"), bundle.network("spade_generator")
@@ -63,8 +63,11 @@ def main(folder: Path, weights: str) -> None:
             styles = np.array(slices.images(scan, modality)[middle_slices(scan, 0.04)], dtype=np.float32)
             codes[scan.name, modality] = encoder(torch.from_numpy(styles)[:, None])[0].mean(dim=0, keepdim=True)
     other = {
-        key: next(code for (name, kind), code in codes.items() if kind != key[1] and name != key[0]) for key in codes
+        key: next((code for (name, kind), code in codes.items() if kind != key[1] and name != key[0]), None)
+        for key in codes
     }
+    if None in other.values():
+        raise InputError(f"{folder} holds out too few scans of another contrast to tell styles apart by.")
 
     print("scan\tmodality\tcorrelation\tdifference\tdifference, other style\tof pixels\tcorrelation of pixels")
     for scan in held_out:

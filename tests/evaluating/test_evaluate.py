@@ -147,7 +147,7 @@ def test_kept_pv_maps_give_their_entropy(run, tmp_path, slice_folder):
     assert not any("--save-pv" in note for note in report["notes"])
 
 
-def test_healthy_sets_are_held_against_the_healthy(run, tmp_path, slice_folder):
+def test_healthy_sets_are_held_against_the_healthy(run, tmp_path, slice_folder, monkeypatch):
     folder = made_dataset(tmp_path / "Dataset501_healthy", tumour=False)
     report = report_of(run(folder, "--against", slice_folder, "--split", "all", "--json", "--quiet")[1])
     assert report["against"]["people"] == [f"sub-healthy{number}" for number in range(4)]
@@ -155,6 +155,14 @@ def test_healthy_sets_are_held_against_the_healthy(run, tmp_path, slice_folder):
     assert "lesion" not in report["labels"]["distance"]["families"]
     # Nobody healthy has a FLAIR here: it is compared with the two lesion-free slices of each patient.
     assert report["images"]["flair"]["real_images"] == 8
+    assert report["against"]["slices"] >= report["against"]["looked_at"]
+    # Those who lend images count among whom weights learnt from.
+    monkeypatch.setattr(evaluate, "trained_people", lambda layout: ("sub-tumour4",))
+    notes = report_of(run(folder, "--against", slice_folder, "--split", "all", "--json", "--quiet")[1])["notes"]
+    assert any("learnt from 1 of these 8 people (sub-tumour4)" in note for note in notes)
+    monkeypatch.setattr(evaluate, "trained_people", lambda layout: None)
+    notes = report_of(run(folder, "--against", slice_folder, "--json", "--quiet")[1])["notes"]
+    assert any("learnt from is not on record here" in note for note in notes)
 
 
 def test_another_raw_dataset_can_stand_for_the_real(run, dataset, tmp_path):

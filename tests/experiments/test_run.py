@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -68,7 +70,25 @@ def test_results_of_other_choices_lie_apart(experiments, tmp_path):
     assert few.name == f"{usual.name}-people-1"
     assert other.name == f"{usual.name}-seed-3-people-1"
     assert "of the 1 training people" in (few / "table.md").read_text()
-    assert json.loads((few / "results.json").read_text())["settings"]["people"] == 1
+    settings = json.loads((few / "results.json").read_text())["settings"]
+    assert settings["people"] == 1
+    assert (settings["healthy"], settings["patients"]) == ("rings", "lesions")
+    assert "-healthy-rings-patients-lesions-" in usual.name
+
+
+def test_people_whom_the_weights_learnt_from_are_refused_by_either_name(slice_folder):
+    tested = open_slice_set(slice_folder).person_names("held-out")
+    for name in ("sub-healthy3", "rings/sub-healthy3"):
+        with pytest.raises(InputError, match=f"trained on {name}, who are held out"):
+            run._refuse_seen_people((name,), tested)
+    run._refuse_seen_people(("sub-healthy0",), tested)
+
+
+def test_scans_that_name_no_case_are_refused(slice_folder):
+    slices = open_slice_set(slice_folder)
+    odd = replace(slices, scans=(replace(slices.scans[0], name="-MS-study-sub-1"),))
+    with pytest.raises(InputError, match="a scan called -MS-study-sub-1"):
+        run._refuse_odd_names(odd)
 
 
 def test_one_person_gives_the_style(experiments, tmp_path):
@@ -129,12 +149,22 @@ def test_stored_slices_give_their_z_scores_back(slice_folder, tmp_path):
     slices = open_slice_set(slice_folder)
     scan = slices.select(population="tumour")[0]
     path = write_style(slices, scan, "flair", tmp_path)
-    assert path.name == "sub-subtumour4_flair.nii.gz"
+    assert path.name.startswith("sub-subtumour4")
     stored = np.moveaxis(np.asarray(nib.load(path).dataobj), -1, 0)
     images = np.asarray(slices.images(scan, "flair"), np.float32)
     brain = images != BACKGROUND_VALUE
     assert ((stored > 0) == brain).all()
     assert np.allclose(STORAGE.z_scores(stored.astype(np.int16))[brain], images[brain], atol=0.006)
+
+
+def test_no_two_scans_are_one_style(slice_folder, tmp_path):
+    slices = open_slice_set(slice_folder)
+    (tmp_path / "scans").mkdir()
+    scans = [replace(slices.select(population="tumour")[0], name=name) for name in ("a-1-11", "a-11-1")]
+    for scan in scans:
+        shutil.copytree(slice_folder / "scans" / "sub-tumour4", tmp_path / "scans" / scan.name)
+    copied = replace(slices, folder=tmp_path)
+    assert len({write_style(copied, scan, "flair", tmp_path) for scan in scans}) == 2
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ from brainspade_cli.training.batches import LabelTable, label_table
 from brainspade_cli.training.checkpoints import newest_checkpoint
 from brainspade_cli.training.deform import warp_maps
 from brainspade_cli.training.denoiser import LOAD_BINS, POSITION_BINS, condition_table
+from brainspade_cli.training.images import train_images
 from brainspade_cli.training.labels import train_labels
+from brainspade_cli.training.machine import Machine
 from brainspade_cli.training.perceptual import FeatureExtractor
 from brainspade_cli.training.run import TrainingRequest, _in_both
 from brainspade_cli.weights import open_bundle
@@ -184,6 +186,35 @@ def test_a_person_is_never_on_both_sides(
         run(slice_folder, tmp_path / "bundle", resume=True)
 
 
+def test_a_denoiser_is_not_gone_on_with_beside_another_autoencoder(
+    trained: Path, slice_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "bundle")
+    before = (tmp_path / "bundle" / "config.json").read_bytes()
+    longer = replace(QUICK, labels=replace(QUICK.labels, autoencoder_steps=3))
+    with pytest.raises(InputError, match="knows the latents of an autoencoder"):
+        run(slice_folder, tmp_path / "bundle", longer, resume=True)
+    assert (tmp_path / "bundle" / "config.json").read_bytes() == before
+    # Another one in its place, as after damage to both of its checkpoints.
+    shutil.rmtree(tmp_path / "bundle" / "training" / "autoencoder")
+    run(slice_folder, tmp_path / "other", seed=1)
+    shutil.copytree(tmp_path / "other" / "training" / "autoencoder", tmp_path / "bundle" / "training" / "autoencoder")
+    with pytest.raises(InputError, match=r"other settings \(autoencoder\)"):
+        run(slice_folder, tmp_path / "bundle", resume=True)
+
+
+def test_batches_that_processes_cannot_share_are_refused_before_anything_is_trained(
+    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = replace(QUICK, images=replace(QUICK.images, classifier_batch=6, batch=4))
+    monkeypatch.setattr(Machine, "processes", 3)
+    with pytest.raises(InputError, match="A batch of 4 cannot be split evenly between 3 processes"):
+        train_images(TrainingRequest(slice_folder, tmp_path, images, device="cpu"), "self", Reporter(quiet=True))
+    with pytest.raises(InputError, match="cannot be split evenly between 3 processes"):
+        run(slice_folder, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_person_is_known_by_a_plain_name_too(trained: Path, slice_folder: Path, tmp_path: Path) -> None:
     """Prepared alone, a dataset's people have plain names; beside others, the dataset's name before theirs."""
     shutil.copytree(trained, tmp_path / "bundle")
@@ -287,6 +318,7 @@ def test_the_perceptual_network_of_the_autoencoder_is_recorded_and_bound(
     run(slice_folder, tmp_path, heard, "healthy", resume=True)
     assert open_bundle(str(tmp_path)).config.stages["autoencoder"] == {"steps": 2, "perceptual": "first"}
     longer = replace(heard, labels=replace(heard.labels, autoencoder_steps=3))
+    shutil.rmtree(tmp_path / "training" / "denoiser-healthy")
     with pytest.raises(InputError, match=r"other settings \(perceptual\)"):
         run(slice_folder, tmp_path, longer, "healthy", resume=True)
 

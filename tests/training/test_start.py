@@ -15,6 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, SliceSetError, WeightsError
 from brainspade_cli.presets import Preset, preset
+from brainspade_cli.training import atlas
 from brainspade_cli.training.images import train_images
 from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.run import TrainingRequest
@@ -76,6 +77,42 @@ def test_denoisers_are_trained_further_on_the_same_latents(first: Path, slice_fo
     assert after.config.sha256[name] == before.config.sha256[name]
     changed = "denoiser_healthy.safetensors"
     assert after.config.sha256[changed] != before.config.sha256[changed]
+
+
+def test_how_the_autoencoder_came_about_is_told_as_the_weights_tell_it(
+    first: Path, slice_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(first, tmp_path / "older")
+    shutil.rmtree(tmp_path / "older" / "training")
+    path = tmp_path / "older" / "config.json"
+    config = json.loads(path.read_text())
+    told = {
+        "autoencoder": {"steps": 27, "perceptual": "somebody's"},
+        "decoder": {"steps": 5},
+        "sharpened": {"power": 2.0},
+    }
+    config["stages"] |= told
+    path.write_text(json.dumps(config))
+    loud = replace(QUICK, labels=replace(QUICK.labels, perceptual_weight=1.0))
+    run("labels", slice_folder, tmp_path / "second", loud, start_from=str(tmp_path / "older"))
+    stages = open_bundle(str(tmp_path / "second")).config.stages
+    assert stages == {**told, "denoiser-healthy": {"steps": 1}}
+
+
+def test_an_atlas_stays_where_the_new_people_are_too_few(
+    slice_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = replace(STILL, denoiser=replace(STILL.denoiser, atlas=True))
+    monkeypatch.setattr(atlas, "FEWEST_PEOPLE", 3)
+    run("labels", slice_folder, tmp_path / "first", shown)
+    monkeypatch.setattr(atlas, "FEWEST_PEOPLE", 30)
+    run("labels", slice_folder, tmp_path / "second", shown, start_from=str(tmp_path / "first"))
+    before, after = (
+        open_bundle(str(tmp_path / name)).network("denoiser_healthy").get_buffer("atlas")
+        for name in ("first", "second")
+    )
+    assert float(before.abs().max()) > 0
+    assert torch.equal(before, after)
 
 
 def test_people_of_the_weights_are_recorded(first: Path, slice_folder: Path, tmp_path: Path) -> None:
