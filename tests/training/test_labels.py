@@ -318,7 +318,9 @@ def test_the_perceptual_network_of_the_autoencoder_is_recorded_and_bound(
     run(slice_folder, tmp_path, heard, "healthy", resume=True)
     assert open_bundle(str(tmp_path)).config.stages["autoencoder"] == {"steps": 2, "perceptual": "first"}
     longer = replace(heard, labels=replace(heard.labels, autoencoder_steps=3))
+    # As after a kill before there was a denoiser.
     shutil.rmtree(tmp_path / "training" / "denoiser-healthy")
+    (tmp_path / "config.json").unlink()
     with pytest.raises(InputError, match=r"other settings \(perceptual\)"):
         run(slice_folder, tmp_path, longer, "healthy", resume=True)
 
