@@ -48,13 +48,14 @@ def prepare(
     kinds = ("labelled", "style only", "unchanged", "refused")
     populations = summary["populations"]
     only = f" --population {populations[0]}" if len(populations) == 1 else ""
-    stage, why = ("labels", only) if populations else ("images", "  # no scan to train on has labels")
     counts = ", ".join(f"{summary[kind]} {kind}" for kind in kinds if kind in summary)
-    reporter.result(
-        f"{summary['scans']} scans: {counts}. Look at {out}/contact-sheet-01.png, then:\n"
-        f"brainspade train-{stage} {shlex.quote(str(out))} --out my-weights/{why}",
-        summary,
-    )
+    found = f"{summary['scans']} scans: {counts}."
+    if populations:
+        command = f"brainspade train-labels {shlex.quote(str(out))} --out my-weights/{only}"
+        then = f" Look at {out}/contact-sheet-01.png, then:\n{command}"
+    else:
+        then = f" No scan to train on has labels, which trainings need: {out}/report.tsv says what became of each."
+    reporter.result(found + then, summary)
 
 
 def train_labels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from brainspade_cli.errors import one_line
-from brainspade_cli.files import json_text
 
 
 class Reporter:
@@ -57,8 +57,9 @@ class Reporter:
 
     def result(self, text: str, data: dict[str, Any]) -> None:
         """Print what the command produced on stdout: `text` for people, `data` with --json."""
-        shown = json_text(data) if self.as_json else text
         # Names of files may hold what the terminal's encoding cannot say; a finished run is not to fail of that.
         code = sys.stdout.encoding or "utf-8"
+        whole = code.casefold().replace("-", "") == "utf8"
+        shown = json.dumps(data, ensure_ascii=not whole) if self.as_json else text
         sys.stdout.write(shown.encode(code, "backslashreplace").decode(code) + "\n")
         sys.stdout.flush()

@@ -14,7 +14,7 @@ import errno
 import io
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ FORMAT = 1
 BACKGROUND_VALUE = -4.0
 SPLITS = ("train", "held-out")
 POPULATIONS = ("healthy", "tumour")
+NAMED_AT_MOST = 3
 
 
 def names_of_person(person: str, dataset: str) -> frozenset[str]:
@@ -41,13 +42,19 @@ def names_of_person(person: str, dataset: str) -> frozenset[str]:
     return frozenset({person, plain, f"{dataset}/{plain}"})
 
 
+def some_of(names: Sequence[str]) -> str:
+    """The first of some names, in words."""
+    return ", ".join(names[:NAMED_AT_MOST]) + (", ..." if len(names) > NAMED_AT_MOST else "")
+
+
 def on_both_sides(people: Iterable[tuple[str, str, str]]) -> list[str]:
     """Names of those who are in training and held out, sorted, of people given as (split, person, dataset)."""
     sides: dict[str, set[str]] = {split: set() for split in SPLITS}
     for split, person, dataset in people:
         # Not the name without the dataset, which may mean somebody else in another one.
         sides[split] |= {person, f"{dataset}/{person.removeprefix(f'{dataset}/')}"}
-    return sorted(sides["train"] & sides["held-out"])
+    both = sides["train"] & sides["held-out"]
+    return sorted(name for name in both if name.partition("/")[2] not in both)
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,8 @@ class SliceSet:
         """Raise SliceSetError where somebody is in training and held out."""
         if both := on_both_sides((scan.split, scan.person, scan.dataset) for scan in self.scans):
             raise SliceSetError(
-                f"{self.folder} has {', '.join(both)} in training and held out; prepare all of these with one split."
+                f"{self.folder} has {some_of(both)} in training and held out; prepare all of these with one split, or"
+                " from one folder if these are different people."
             )
 
     def labels(self, scan: ScanRecord) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """The command line as a person meets it: exit codes, one sentence on stderr, results on stdout."""
 
 import errno
+import io
 import json
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import torch
 import typer
 
 from brainspade_cli import cli
+from brainspade_cli.console import Reporter
 from brainspade_cli.errors import PeerError, TrainingError
 from brainspade_cli.nnunet.raw import RawLayout
 from tests.phantoms import save, t1_of, tissue_phantom
@@ -320,6 +322,26 @@ def test_from_one_scan_to_a_checked_task(run, weights, tmp_path, style):
     place = installed.index(["fitted_samplers", "healthy", "steps", "4"])
     assert installed[place + 1] == ["tumour", "steps", "4"]
     assert ["modalities", ", ".join(json.loads((weights / "config.json").read_text())["modalities"])] in described
+
+
+def test_scans_without_labels_are_no_reason_to_train(run, tmp_path):
+    save(tmp_path / "scans/sub-01/t1.nii.gz", t1_of(tissue_phantom()))
+    code, out, _ = run("prepare", tmp_path / "scans", tmp_path / "slices", "--no-register", "--quiet")
+    assert code == 0
+    assert "No scan to train on has labels" in out
+    assert "brainspade train" not in out
+
+
+def test_json_is_json_in_any_encoding(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    data = {"folder": "/data/M\udcfcller \N{FIRE} \N{GREEK SMALL LETTER ALPHA}"}
+    Reporter(as_json=True).result("", data)
+    Reporter().result(data["folder"], data)
+    stream.flush()
+    first, second = stream.buffer.getvalue().decode("ascii").splitlines()
+    assert json.loads(first) == data
+    assert second.startswith("/data/M")
 
 
 def test_an_interrupted_command_ends_with_130(run, monkeypatch, slice_folder, tmp_path):

@@ -7,6 +7,7 @@ the same command goes on; without dataset.json nnU-Net does not take the folder 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from brainspade_cli.nnunet.check import require_sound
 from brainspade_cli.nnunet.copying import copy_cases
 from brainspade_cli.nnunet.provenance import (
     begin_export,
+    drawing_mark,
     file_mark,
     label_marks,
     read_manifest,
@@ -133,23 +135,24 @@ def _write(
 
 
 def _folds(sources: Sources) -> list[Split]:
-    real: dict[str, str] = {}
+    real: dict[str, set[str]] = defaultdict(set)
     by_label: dict[str, list[str]] = {}
     by_label_and_style: dict[str, list[str]] = {}
     for part in sources.parts:
         rows = {} if part.real else read_manifest(part.dataset.folder)
+        drawing = None if part.real else drawing_mark(part.dataset.folder)
         for name, case in part.named_cases():
             mark = file_mark(case.label)
             if part.real:
-                real[mark] = name
+                real[mark].add(name)
                 continue
             row = rows.get(case.name, {})
-            by_label[name] = [mark, *label_marks(row)]
+            by_label[name] = [mark, *label_marks(row, drawing)]
             by_label_and_style[name] = [*by_label[name], *style_marks(row)]
     if not real:
         return synthetic_splits([by_label_and_style, by_label])
     # The label of a validation case, painted in another style, is no stranger to it.
-    painted = {name: {real[mark] for mark in marks if mark in real} for name, marks in by_label.items()}
+    painted = {name: set().union(*(real.get(mark, ()) for mark in marks)) for name, marks in by_label.items()}
     return hybrid_splits(sources.named_cases(real=True), painted)
 
 

@@ -12,6 +12,11 @@ from brainspade_cli.errors import DatasetError
 from brainspade_cli.files import write_json, write_text
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reading import json_lines, read_json
+from brainspade_cli.sampling.run_folder import RUN_FILE
+
+# Of the settings that `sample` puts on record, those that drawn labels follow from.
+_DRAWING_SETTINGS = ("seed", "tumour", "tumour_fraction", "sampler", "steps", "guidance")
+_DRAWING_NETWORKS = ("label_autoencoder", "denoiser_")
 
 
 def begin_export(layout: RawLayout, record: Mapping[str, Any]) -> None:
@@ -66,15 +71,32 @@ def style_marks(row: Mapping[str, Any]) -> list[str]:
     return [str(entry["sha256"]) for entry in entries if isinstance(entry, dict) and entry.get("sha256")]
 
 
-def label_marks(row: Mapping[str, Any]) -> list[str]:
-    """What a manifest row tells of its label's kin: the hash of the file that held it, or its pair's seed and number.
+def drawing_mark(folder: Path) -> str | None:
+    """What the drawn labels of a run follow from, besides a pair's number, as a hash; None where it is not on record.
 
-    Slices of one file are of one person, and two runs of one seed draw the same labels, though a pixel may differ
-    where one of them was made on a GPU or at another precision.
+    Two runs of one mark draw the same labels, though a pixel may differ where one of them was made on a GPU or at
+    another precision. Raises DatasetError for a record that cannot be read.
+    """
+    path = folder / "brainspade" / RUN_FILE
+    try:
+        settings = read_json(path)["settings"]
+        networks = {name: value for name, value in settings["weights"].items() if name.startswith(_DRAWING_NETWORKS)}
+        drawn = {name: settings[name] for name in _DRAWING_SETTINGS}
+    except (FileNotFoundError, KeyError):
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}); restore it, or leave --splits out.") from error
+    return hashlib.sha256(json.dumps([drawn, networks], sort_keys=True).encode()).hexdigest()
+
+
+def label_marks(row: Mapping[str, Any], drawing: str | None) -> list[str]:
+    """What tells the kin of a row's label: the hash of the file that held it, or its number with the `drawing_mark`.
+
+    Slices of one file are of one person.
     """
     if row.get("origin") is not None:
         return [str(row["origin_sha256"])] if row.get("origin_sha256") else []
-    return [f"pair {row['seed']} {row['index']}"] if "seed" in row and "index" in row else []
+    return [] if drawing is None or "index" not in row else [f"{drawing} {row['index']}"]
 
 
 def file_mark(path: Path) -> str:

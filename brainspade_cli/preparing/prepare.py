@@ -34,10 +34,9 @@ from brainspade_cli.slices import (
     forget_damaged,
     on_both_sides,
     open_slice_set,
+    some_of,
     write_array,
 )
-
-NAMED_AT_MOST = 3
 
 
 def prepare(
@@ -104,16 +103,12 @@ def _heed_earlier_runs(out: Path, source: Path, scans: Sequence[ScanFiles], repo
     people = [(scan.split, scan.person, scan.dataset) for scan in staying]
     if both := on_both_sides([*people, *((scan.split, scan.person, scan.dataset) for scan in scans)]):
         raise InputError(
-            f"{', '.join(both[:NAMED_AT_MOST])} would be in training and held out: {out} has scans of earlier runs;"
-            " give the same --held-out (or split) as then, or prepare into another folder."
+            f"{some_of(both)} would be in training and held out: {out} has scans of earlier runs; give the same"
+            " --held-out (or split) as then, or, if these are different people, prepare all from one folder."
         )
     earlier = [scan.name for scan in staying]
     if earlier:
-        more = ", ..." if len(earlier) > NAMED_AT_MOST else ""
-        reporter.say(
-            f"{out} keeps {len(earlier)} of earlier runs that {source} does not list: "
-            f"{', '.join(earlier[:NAMED_AT_MOST])}{more}."
-        )
+        reporter.say(f"{out} keeps {len(earlier)} of earlier runs that {source} does not list: {some_of(earlier)}.")
 
 
 def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | None, jobs: int) -> Iterable[Outcome]:

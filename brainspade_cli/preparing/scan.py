@@ -28,6 +28,7 @@ from brainspade_cli.preparing.scan_labels import label_maps, label_picture
 from brainspade_cli.preparing.scan_table import ScanFiles
 from brainspade_cli.preparing.volumes import (
     Volume,
+    above_zero,
     find_foreground,
     normalise,
     read_volume,
@@ -40,6 +41,8 @@ from brainspade_cli.slices import BACKGROUND_VALUE, FORMAT, ScanRecord, remove_s
 
 # How channels are brought together: when it changes, slices of scans with several are made again.
 CHANNELS_VERSION = 2
+# What the values of region maps mean: the same for scans that have one.
+REGIONS_VERSION = 1
 # A slice counts as shown by a channel that covers so much of its brain.
 LEAST_COVERED = 0.9
 # A channel that does not show more of the slices than this share is left out; else slices that it does not show are.
@@ -68,6 +71,8 @@ def fingerprint(scan: ScanFiles, register: bool, prior: Path | None) -> str:
     key = [FORMAT, scan.name, scan.dataset, scan.subject, scan.person, scan.split, register, hashes]
     if len(scan.images) > 1:
         key.append(CHANNELS_VERSION)
+    if scan.regions is not None:
+        key.append(f"regions {REGIONS_VERSION}")
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
 
@@ -111,7 +116,7 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
         brain, note = _brain_of(reference)
         require_contrast(reference, brain)
         notes += note
-        moving = _above_zero(reference.data, brain)
+        moving = np.where(brain, above_zero(reference.data, brain), 0).astype(np.float32)
         anchor = reference
     else:
         anchor, brain, moving = label_picture(scan)
@@ -146,10 +151,13 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
         for modality, volume in images.items()
         if volume is not reference
     }
-    kept, missing = _shown_by_all(covered, inside, kept)
+    shown, missing = _shown_by_all(covered, inside, kept)
     for modality in missing:
         notes.append(f"{images[modality].path.name} shows too little of the brain, and is left out.")
         del images[modality]
+    if len(shown) < len(kept):
+        notes.append(f"{len(kept) - len(shown)} of {len(kept)} slices are left out, which not all channels show.")
+    kept = shown
     _write_arrays(out / "scans" / scan.name, maps, images, inside, covered, places, kept)
     lesion = maps[list(LESIONS)].sum(axis=0) >= 0.5 if maps is not None else np.zeros(GRID_SHAPE, bool)
     lesions = lesion.sum(axis=(0, 1))
@@ -174,17 +182,10 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
     return Outcome(scan.name, "style only" if maps is None else "labelled", " ".join(notes))
 
 
-def _above_zero(data: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The brain alone, zero outside: lifted above zero where it goes below, as after z-scoring."""
-    values = data[brain]
-    low = float(values.min())
-    lift = 0.0 if low >= 0 else 0.01 * (float(values.max()) - low) - low
-    return np.where(brain, data + np.float32(lift), 0).astype(np.float32)
-
-
 def _covered(volume: Volume, to_world: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where on the grid the field of view of a scan covers the brain."""
+    """Where on the grid the slices of a scan cover the brain; those of one value, as padding is, do not count."""
     field = np.ones_like(volume.data)
+    field[..., volume.data.min(axis=(0, 1)) == volume.data.max(axis=(0, 1))] = 0
     return inside & (sample_onto(field, volume.affine, GRID_SHAPE, to_world) > 0.5)
 
 

@@ -109,7 +109,8 @@ def find_scans(source: Path, held_out: Iterable[str] = ()) -> list[ScanFiles]:
     scans = [replace(scan, split="held-out") if scan.person in people else scan for scan in scans]
     if both := on_both_sides((scan.split, scan.person, scan.dataset) for scan in scans):
         raise InputError(
-            f"{source} has {_listed(both)} in training and held out; give all scans of a person one split."
+            f"{source} has {_listed(both)} in training and held out; give all scans of a person one split, and"
+            " different people different names (column `person`)."
         )
     return scans
 

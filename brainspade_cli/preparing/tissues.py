@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from brainspade_cli.errors import ScanError
 from brainspade_cli.preparing.partial_volumes import Maps
+from brainspade_cli.preparing.volumes import above_zero
 
 # Share of the brain that CSF, GM and WM can take in an adult, lesions left out. Outside, the clustering collapsed.
 VOLUME_LIMITS = ((0.04, 0.45), (0.30, 0.65), (0.20, 0.52))
@@ -48,7 +49,7 @@ def _without_bias_field(t1: NDArray[np.float32], inside: NDArray[np.bool_], path
         return t1
     try:
         corrected = ants.n4_bias_field_correction(
-            ants.from_numpy(t1),
+            ants.from_numpy(above_zero(t1, inside)),
             mask=ants.from_numpy(inside.astype(np.float32)),
             shrink_factor=4,
             convergence={"iters": [20, 20, 20], "tol": 1e-6},

@@ -221,6 +221,13 @@ def _shrink(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDA
     return distance > SKULL_MARGIN_MM
 
 
+def above_zero(data: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The data lifted so that the brain lies above zero, where it goes below, as after z-scoring; else as they are."""
+    values = data[brain]
+    low = float(values.min())
+    return data if low >= 0 else data + np.float32(0.01 * (float(values.max()) - low) - low)
+
+
 def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, count = ndimage.label(mask)
     if count < 2:

@@ -31,16 +31,18 @@ def train_images(request: TrainingRequest, perceptual: str, reporter: Reporter) 
     settings = request.preset.images
     run = open_run(request, (CLASSIFIER, PAINTER), ("style_encoder", "spade_generator"), reporter)
     preset = run.preset
-    for size in (preset.images.classifier_batch, preset.images.batch):
-        run.machine.share_of(size)
+    guided = any((*settings.modality_weight, *settings.dataset_weight))
+    classified = guided or perceptual == "self"
+    run.machine.share_of(preset.images.batch)
+    if classified and run.steps_of(CLASSIFIER) < preset.images.classifier_steps:
+        run.machine.share_of(preset.images.classifier_batch)
     table = image_table(run.slice_set)
     if not table.labelled:
         raise SliceSetError(f"{request.slices} has no training scan with both an image and labels; prepare some.")
     count = settings.steps if request.steps is None else request.steps
     run.reporter.say(f"{len(table)} training images, {', '.join(table.modalities)}, of {', '.join(table.datasets)}")
 
-    guided = any((*settings.modality_weight, *settings.dataset_weight))
-    classifier = train_classifier(run, table) if guided or perceptual == "self" else None
+    classifier = train_classifier(run, table) if classified else None
     features = _perceptual(run, perceptual, classifier)
     encoder, generator = train_painter(run, table, classifier if guided else None, features, steps=count)
     tensors, entries = make_style_bank(run.machine, encoder, table)

@@ -52,8 +52,9 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
     parts = ("label_autoencoder", *(f"denoiser_{name}" for name in chosen))
     run = open_run(request, stages, parts, reporter)
     preset = run.preset
-    for size in (preset.labels.autoencoder_batch, preset.labels.denoiser_batch):
-        run.machine.share_of(size)
+    run.machine.share_of(preset.labels.denoiser_batch)
+    if with_decoder or (run.start is None and finished_autoencoder(run) is None):
+        run.machine.share_of(preset.labels.autoencoder_batch)
     fraction = preset.labels.tumour_fraction
     everything = label_table_of_all(run.slice_set, fraction)
     tables = {name: label_table(run.slice_set, name, fraction) for name in chosen}
@@ -65,8 +66,8 @@ def train_labels(request: TrainingRequest, population: str, reporter: Reporter) 
         found = check_settings(run.folder(stage_name(name)), denoiser_settings(run, tables[name]))
         if found is not None and run.start is None and finished_autoencoder(run) is None:
             raise InputError(
-                f"{found[0]} knows the latents of an autoencoder that this preset would train further; resume with the"
-                " same preset, or train into another folder."
+                f"{found[0]} knows the latents of an autoencoder that this preset would train further, or whose last"
+                " checkpoint is damaged; resume with the same preset, or train into another folder."
             )
 
     kept = _kept_statistics(run) if run.start is None else run.start.latent()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -175,18 +175,12 @@ def _together(*groups: Iterable[str]) -> tuple[str, ...]:
 def _check_bundles(start: Bundle, people: People, out: str) -> None:
     """Raise SliceSetError where somebody was trained on in one of two bundles and held out of the other."""
     known = start.config.people
-    both = sorted(_in_both(known.train, people.held_out) | _in_both(known.held_out, people.train))
+    both = sorted(set(known.train) & set(people.held_out) | set(known.held_out) & set(people.train))
     if both:
         raise SliceSetError(
             f"{', '.join(both)} would be in training and held out: {start.source} and {out} differ in that; train into "
             "another folder, or start from other weights."
         )
-
-
-def _in_both(first: Collection[str], second: Collection[str]) -> set[str]:
-    """Whoever is in both; a name without a dataset before it means anybody of that name."""
-    meant, also = ({*names, *(name.rpartition("/")[2] for name in names)} for names in (first, second))
-    return {*first, *second} & meant & also
 
 
 def _check_people(slice_set: SliceSet, people: People, out: str) -> None:

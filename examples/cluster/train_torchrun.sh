@@ -11,10 +11,11 @@
 #   export SLICES=slices WEIGHTS=weights PRESET=paper PROCESSES=2
 #   sbatch train_torchrun.sh             or: bash train_torchrun.sh
 #
-# PROCESSES has to divide the batch sizes of the preset (2 does in all of them): a batch is split between the processes, so
-# that their number changes how fast a training runs and not what it learns. Ask SLURM above for as many GPUs. Two minutes before its time
-# is up, SLURM tells this script, which tells torchrun, and a checkpoint is saved: torchrun gives processes 30 seconds for
-# it. Submit the same script again, and it goes on from there. WEIGHTS must be a folder that all processes share.
+# PROCESSES has to divide the batch sizes of the preset (2 does in all of them): a batch is split between the processes,
+# so that their number changes how fast a training runs and not what it learns. Ask SLURM above for as many GPUs. Two
+# minutes before its time is up, SLURM tells this script, which tells torchrun, and a checkpoint is saved: torchrun gives
+# processes 30 seconds for it. Submit the same script again, and it goes on from there. WEIGHTS must be a folder that all
+# processes share.
 
 set -euo pipefail
 

@@ -74,11 +74,11 @@ def main(arguments: argparse.Namespace) -> None:
     bundle = open_bundle(arguments.weights)
     slices.require_split()
     _refuse_seen_people(bundle.config.people.train, slices.person_names("held-out"))
-    _refuse_odd_names(slices)
     weights = _digest(bundle.hashes())
     usual = _usual(plan)
     chosen = {name: getattr(arguments, name) for name in usual if getattr(arguments, name) is not None}
     choices = Choices(weights=weights, **{**usual, **chosen})
+    _refuse_odd_names(slices, (choices.healthy, choices.patients))
     segmenter = _segmenter(arguments, plan, compute)
     shop = Workshop(arguments.work / "sets", slices, arguments.weights, arguments.device, reporter)
     for name in EXPERIMENTS if arguments.experiment == "all" else (arguments.experiment,):
@@ -159,9 +159,10 @@ def _kind(wanted: Experiment, slices: SliceSet, choices: Choices, usual: dict[st
     return re.sub(r"[^\w.-]", "-", kind)
 
 
-def _refuse_odd_names(slices: SliceSet) -> None:
-    """Raise InputError for a scan whose name, and so those of its slices, nnU-Net's files are not to have."""
-    odd = [scan.name for scan in slices.scans if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", scan.name)]
+def _refuse_odd_names(slices: SliceSet, datasets: Collection[str]) -> None:
+    """Raise InputError for a scan of the datasets whose name no file of nnU-Net's may have, nor those of its slices."""
+    names = [scan.name for scan in slices.scans if scan.dataset in datasets]
+    odd = [name for name in names if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name)]
     if odd:
         raise InputError(
             f"{slices.folder} has a scan called {odd[0]}, and cases are called after scans: give its dataset and"

@@ -88,7 +88,8 @@ def test_scans_that_name_no_case_are_refused(slice_folder):
     slices = open_slice_set(slice_folder)
     odd = replace(slices, scans=(replace(slices.scans[0], name="-MS-study-sub-1"),))
     with pytest.raises(InputError, match="a scan called -MS-study-sub-1"):
-        run._refuse_odd_names(odd)
+        run._refuse_odd_names(odd, ("rings",))
+    run._refuse_odd_names(odd, ("lesions",))
 
 
 def test_one_person_gives_the_style(experiments, tmp_path):

@@ -409,12 +409,24 @@ def test_splits_keep_pairs_of_one_number_and_slices_of_one_file_together(tmp_pat
     folders = [tmp_path / "Dataset501_a", tmp_path / "Dataset502_b"]
     for seed, folder in enumerate(folders):
         synthetic_set(folder, [f"c{case}" for case in range(10)], seed=100 * seed, styles=[folder.name])
-        tell(folder, lambda number: {"seed": 0, "origin": None})
+        settings = {"seed": 0, "tumour": True, "tumour_fraction": 0.5, "sampler": "fitted", "steps": 4, "guidance": 1.0}
+        run_json = {"settings": {**settings, "precision": folder.name, "weights": {"denoiser_tumour.safetensors": "0"}}}
+        (folder / "brainspade" / "run.json").write_text(json.dumps(run_json))
     folder, _ = run(folders, splits=True)
     for split in json.loads((folder / "splits_final.json").read_text()):
         assert {case[2:] for case in split["val"] if case.startswith("a_")} == {
             case[2:] for case in split["val"] if case.startswith("b_")
         }
+    # Healthy people are drawn by another denoiser: their pair 0 is no kin of patients' pair 0.
+    shutil.rmtree(folder)
+    path = folders[1] / "brainspade" / "run.json"
+    path.write_text(path.read_text().replace('"tumour": true', '"tumour": false'))
+    folder, _ = run(folders, splits=True)
+    splits = json.loads((folder / "splits_final.json").read_text())
+    assert any(
+        {case[2:] for case in split["val"] if case[0] == "a"} ^ {case[2:] for case in split["val"] if case[0] == "b"}
+        for split in splits
+    )
     given = synthetic_set(tmp_path / "Dataset503_c", [f"c{case}" for case in range(10)], styles=["one"])
     tell(given, lambda number: {"seed": 0, "origin": "seg.nii.gz", "origin_sha256": str(number // 2)})
     shutil.rmtree(folder)

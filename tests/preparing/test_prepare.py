@@ -260,17 +260,23 @@ def test_a_channel_that_does_not_show_the_whole_brain_costs_slices_or_is_left_ou
     create_slice_set(tmp_path)
     image = t1_of(tissue_phantom())
     kept = {}
-    for name, cut in (("whole", 0), ("low", 15), ("half", 30)):
+    for name, cut in (("whole", 0), ("low", 15), ("padded", 15), ("half", 30)):
         files = {"t1": save(tmp_path / f"in/{name}/t1.nii.gz", image)}
         affine = affine_of(image.shape, SPACING)
         affine[:3, 3] += affine[:3, :3] @ [0, 0, cut]
         files["flair"] = tmp_path / f"in/{name}/flair.nii.gz"
         nib.save(nib.Nifti1Image(image[:, :, cut:], affine), files["flair"])
+        if name == "padded":
+            empty = image.copy()
+            empty[:, :, :cut] = 0
+            save(files["flair"], empty)
         outcome = prepare_scan(ScanFiles(name, "clinic", name, "train", files), tmp_path, False, None)
         kept[name] = next(scan for scan in open_slice_set(tmp_path).scans if scan.subject == name)
         assert ("flair.nii.gz shows too little of the brain" in outcome.message) == (name == "half")
-    assert [record.modalities for record in kept.values()] == [("flair", "t1"), ("flair", "t1"), ("t1",)]
-    whole, low, half = kept.values()
+        assert ("slices are left out, which not all channels show" in outcome.message) == (name in ("low", "padded"))
+    assert [record.modalities for record in kept.values()] == [("flair", "t1")] * 3 + [("t1",)]
+    whole, low, padded, half = kept.values()
+    assert padded.positions == low.positions
     assert half.positions == whole.positions
     assert set(low.positions) < set(whole.positions)
     slices = open_slice_set(tmp_path)

@@ -32,7 +32,7 @@ from brainspade_cli.training.images import train_images
 from brainspade_cli.training.labels import train_labels
 from brainspade_cli.training.machine import Machine
 from brainspade_cli.training.perceptual import FeatureExtractor
-from brainspade_cli.training.run import TrainingRequest, _in_both
+from brainspade_cli.training.run import TrainingRequest
 from brainspade_cli.weights import open_bundle
 
 QUICK = replace(
@@ -233,12 +233,6 @@ def test_a_set_with_somebody_on_both_sides_is_refused(slice_folder: Path, tmp_pa
     path.write_text(json.dumps(json.loads(path.read_text()) | {"person": "sub-healthy3"}))
     with pytest.raises(SliceSetError, match="sub-healthy3 in training and held out"):
         run(tmp_path / "slices", tmp_path / "bundle")
-
-
-def test_two_bundles_know_each_others_people_by_plain_names() -> None:
-    assert _in_both(["oasis/sub-1", "a"], ["sub-1", "b"]) == {"sub-1"}
-    assert _in_both(["oasis/sub-1"], ["brats/sub-1"]) == set()
-    assert _in_both(["oasis/sub-1"], ["oasis/sub-1"]) == {"oasis/sub-1"}
 
 
 def test_other_network_sizes_are_refused_on_resume(trained: Path, slice_folder: Path) -> None:

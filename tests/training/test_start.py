@@ -143,6 +143,13 @@ def test_nobody_is_trained_on_in_one_bundle_and_held_out_in_the_other(
         run("images", slice_folder, out, start_from=str(older))
 
 
+def test_others_of_the_same_plain_name_are_in_nobodys_way(first: Path, slice_folder: Path, tmp_path: Path) -> None:
+    """A dataset prepared alone has plain names, and the weights may know others of these, of other datasets."""
+    older = _with_people(first, tmp_path / "older", train=["else/sub-healthy3"], held_out=["else/sub-healthy0"])
+    for kind in ("labels", "images"):
+        run(kind, slice_folder, tmp_path / "second", start_from=str(older))
+
+
 @pytest.mark.parametrize("kind", ["labels", "images"])
 def test_sizes_and_schedule_are_those_of_the_weights(
     kind: str, first: Path, slice_folder: Path, tmp_path: Path
