@@ -44,7 +44,8 @@ def names_of_person(person: str, dataset: str) -> frozenset[str]:
 
 def some_of(names: Sequence[str]) -> str:
     """The first of some names, in words."""
-    return ", ".join(names[:NAMED_AT_MOST]) + (", ..." if len(names) > NAMED_AT_MOST else "")
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def on_both_sides(people: Iterable[tuple[str, str, str]]) -> list[str]:

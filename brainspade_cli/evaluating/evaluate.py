@@ -274,7 +274,7 @@ def _notes(
     if real is None or real_source is None:
         return notes
     if 0 < len(real_source.people) < FEW_PEOPLE:
-        notes.append(f"The yardstick comes from {len(real_source.people)} people only, and is rough.")
+        notes.append(f"The yardstick is rough: it comes from so few people ({len(real_source.people)}).")
     if not real_source.people:
         notes.append(
             "Nothing tells whose the real slices are, so each counts by itself and the intervals are too narrow."

@@ -87,7 +87,7 @@ def read_dataset(folder: Path) -> RawDataset:
                 f"{folder}: case {case.name} has {len(case.images)} images for {len(header.channel_names)} channels."
             )
         if case.missing:
-            raise DatasetError(f"{folder}: {case.missing[0]} is missing.")
+            raise DatasetError(f"{case.missing[0]} is missing; restore it, or let what made {folder} make it again.")
     if not cases:
         raise DatasetError(f"{folder} holds no cases.")
     if len(cases) != header.count:

@@ -7,6 +7,7 @@ the same command goes on; without dataset.json nnU-Net does not take the folder 
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def export(
     check_channel_names(sources.channel_names)
     if folder.resolve() in {part.dataset.folder.resolve() for part in sources.parts}:
         raise DatasetError(f"{folder} is one of the datasets to be merged; choose another id or name.")
-    folds = _folds(sources) if splits else []
+    folds = _folds(sources, reporter) if splits else []
     places = _splits_places(folder, folds) if splits else []
     record = _record(sources, splits)
     for part in sources.parts:
@@ -134,8 +135,14 @@ def _write(
     return labels
 
 
-def _folds(sources: Sources) -> list[Split]:
+def _case_of(origin: str) -> str:
+    """The case that a file of labels is called after, of what a manifest row tells of it ("sub-01.nii.gz slice 57")."""
+    return re.sub(r"\.(nii(\.gz)?|npz)$", "", origin.rpartition(" slice ")[0])
+
+
+def _folds(sources: Sources, reporter: Reporter) -> list[Split]:
     real: dict[str, set[str]] = defaultdict(set)
+    given: dict[str, str] = {}
     by_label: dict[str, list[str]] = {}
     by_label_and_style: dict[str, list[str]] = {}
     for part in sources.parts:
@@ -147,12 +154,23 @@ def _folds(sources: Sources) -> list[Split]:
                 real[mark].add(name)
                 continue
             row = rows.get(case.name, {})
+            if isinstance(row.get("origin"), str):
+                given[name] = _case_of(row["origin"])
             by_label[name] = [mark, *label_marks(row, drawing)]
             by_label_and_style[name] = [*by_label[name], *style_marks(row)]
     if not real:
         return synthetic_splits([by_label_and_style, by_label])
     # The label of a validation case, painted in another style, is no stranger to it.
     painted = {name: set().union(*(real.get(mark, ()) for mark in marks)) for name, marks in by_label.items()}
+    cases = {*sources.named_cases(real=True)}
+    for name, called in given.items():
+        painted[name] |= {called} & cases
+    if strangers := [name for name in given if not painted[name]]:
+        reporter.warn(
+            f"{len(strangers)} synthetic cases were painted on given labels that are of no case of"
+            f" {sources.parts[-1].dataset.folder} by name or content, and train in every fold: see that they are of"
+            " nobody who validates."
+        )
     return hybrid_splits(sources.named_cases(real=True), painted)
 
 

@@ -122,7 +122,7 @@ def read_plane(path: Path) -> tuple[NDArray[Any], float]:
 
 def _require_slice(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> None:
     if len(shape) not in (2, 3) or shape[2:] not in ((), (1,)) or np.dtype(dtype).kind not in "buif":
-        raise DatasetError(f"{path} is no single grey slice: it has shape {shape}, so its format cannot be changed.")
+        raise DatasetError(f"{path} is no single grey slice: it has shape {shape}; give slices, one a file.")
     if max(shape) > MAX_SIDE:
         raise DatasetError(f"{path} is no slice: it claims {shape[0]} x {shape[1]} pixels; check its header.")
 

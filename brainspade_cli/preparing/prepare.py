@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -81,8 +81,8 @@ def _prepare_all(
         run(first, None)
         rest = [scan for scan in scans if not (scan.regions or scan.pv)]
         run(rest, build_prior(out, {scan.name for scan in first}) if rest else None)
-    _write_report(out, outcomes)
     slice_set = open_slice_set(out)
+    _write_report(out, outcomes, {scan.name for scan in slice_set.scans})
     sheets = write_contact_sheets(slice_set, out)
     counts = Counter(outcome.status for outcome in outcomes)
     if counts["refused"] == len(outcomes):
@@ -204,8 +204,15 @@ def build_prior(folder: Path, names: Collection[str]) -> Path | None:
     return path
 
 
-def _write_report(out: Path, outcomes: list[Outcome]) -> None:
-    rows = [
-        f"{outcome.name}\t{outcome.status}\t{outcome.message}" for outcome in sorted(outcomes, key=lambda o: o.name)
-    ]
-    write_text(out / "report.tsv", "\n".join(["scan\tstatus\tmessage", *rows]) + "\n")
+def _write_report(out: Path, outcomes: list[Outcome], there: Set[str]) -> None:
+    """Write report.tsv: a row for each scan of this run, and the rows of earlier runs' scans that are in the set."""
+    path = out / "report.tsv"
+    rows: dict[str, str] = {}
+    with suppress(OSError, ValueError):
+        earlier = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+        rows |= {cells[0]: "\t".join(cells) for cells in earlier if cells[0] in there and cells[1:2] != ["refused"]}
+    for outcome in outcomes:
+        # Of what is as it was, the report of then says more.
+        if outcome.status != "unchanged" or outcome.name not in rows:
+            rows[outcome.name] = f"{outcome.name}\t{outcome.status}\t{outcome.message}"
+    write_text(path, "\n".join(["scan\tstatus\tmessage", *(rows[name] for name in sorted(rows))]) + "\n")

@@ -125,12 +125,20 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
     brain_map = sample_onto(brain.astype(np.float32), anchor.affine, GRID_SHAPE, to_world)
 
     maps: Maps | None = None
+    said = len(notes)
     try:
         maps = label_maps(scan, images.get("t1"), brain_map, to_world, prior)
     except ScanError as error:
         if not images:
             raise
         notes.append(str(error))
+    if maps is None and images and scan.tumour is not None and len(notes) == said:
+        notes.append(
+            "Tissues are found in a T1, which it lacks."
+            if "t1" not in images
+            else "Its tumour is labelled and its tissues are not: that takes a map of its own (tissues, regions, pv),"
+            " or people with regions or pv, not held out, in the same run."
+        )
     if maps is None and not images:
         raise ScanError(f"{scan.name} has neither an image nor labels; give at least one of them.")
 

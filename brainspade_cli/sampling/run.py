@@ -176,6 +176,8 @@ def open_run(request: SampleRequest, reporter: Reporter) -> SampleRun:
     if request.strict:
         _refuse_outside(styles)
     labels = None if request.labels is None else GivenLabels(request.labels, reporter)
+    if labels is not None and labels.count > request.pairs:
+        reporter.say(f"Of {labels.count} label slices, the first {request.pairs} are painted.")
     settings = _settings(request, plan, bundle, styles, labels, compute)
     return SampleRun(request, plan, layout, begun, bundle, styles, labels, compute, settings)
 

@@ -19,7 +19,10 @@ from brainspade_cli.sampling.shards import Shard
 FORMAT = 1
 RUN_FILE = "run.json"
 # How a difference is told that nobody would know by its name.
-_OTHER = {"subjects": "its style scans in other folders, by which other ones go together"}
+_OTHER = {
+    "subjects": "its style scans in other folders, by which other ones go together",
+    "labels": "other files of labels, or none",
+}
 
 
 def read_run(layout: RawLayout) -> dict[str, Any] | None:
@@ -58,7 +61,7 @@ def check_settings(layout: RawLayout, run: Mapping[str, Any], settings: Mapping[
             plain = not isinstance(old, dict | list) and not isinstance(new, dict | list)
             name = key.replace("_", " ")
             other = _stripped_otherwise(old, new) if key == "styles" else _OTHER.get(key, "")
-            differences.append(f"{name} {_said(old)}, now {_said(new)}" if plain else other or f"other {name}")
+            differences.append(other or (f"{name} {_said(old)}, now {_said(new)}" if plain else f"other {name}"))
     if differences:
         raise DatasetError(
             f"{layout.folder} was begun with {'; '.join(differences)}. To go on, repeat the command that began it "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -132,9 +133,12 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     for channel in channels:
         if not any(source.channel == channel for source in sources):
             raise InputError(f"No {channel} scan can be used as a style: {refusals[channel]}")
-    notes += _unseen(bundle, channels)
+    notes += [*_unseen(bundle, channels), *_lacking(sources, channels)]
     for note in notes:
         reporter.warn(note.text)
+    if len(sources) > 1:
+        counts = Counter(source.channel for source in sources)
+        reporter.say(f"Styles: {', '.join(f'{channel} of {counts[channel]}' for channel in channels)}.")
     if len(sources) < len(arguments):
         reporter.say(f"{len(sources)} of {len(arguments)} style scans are used.")
     return StylePool(channels, tuple(sources), tuple(notes))
@@ -150,6 +154,20 @@ def _unseen(bundle: Bundle, channels: Sequence[str]) -> Iterator[StyleNote]:
                 channel,
                 outside=True,
             )
+
+
+def _lacking(sources: Sequence[StyleSource], channels: Sequence[str]) -> Iterator[StyleNote]:
+    """What to say where some subjects have scans in all channels, and others' are filled up from somebody else's."""
+    held: dict[str, set[str]] = {}
+    for source in sources:
+        held.setdefault(source.subject, set()).add(source.channel)
+    lacking = sum(len(found) < len(channels) for found in held.values())
+    if 0 < lacking < len(held):
+        yield StyleNote(
+            f"Of {len(held)} people whose scans give the style, {lacking} have none in some channel"
+            f" ({', '.join(channels)}): in their pairs somebody else's scan gives it.",
+            ", ".join(channels),
+        )
 
 
 @torch.inference_mode()

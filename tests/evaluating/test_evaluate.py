@@ -85,7 +85,7 @@ def test_a_dataset_is_held_against_the_held_out_people(run, dataset, slice_folde
     assert report["images"]["flair"]["agreement"]["value"] == 1
     assert report["balance"]["lesion_asked"] == report["balance"]["lesion_made"] == 0.5
     assert report["balance"]["redrawn"] == 1
-    assert any("1 people" in note for note in report["notes"])
+    assert any("so few people (1)" in note for note in report["notes"])
     written = json.loads((dataset / "brainspade" / "evaluation.json").read_text())
     assert written == {key: value for key, value in report.items() if key != "file"}
     assert str(dataset.parent) not in json.dumps(written)

@@ -452,6 +452,21 @@ def test_a_real_label_painted_anew_is_kept_from_the_fold_that_it_validates(tmp_p
         assert set(names) - set(split["train"]) == {own}
 
 
+def test_given_labels_called_after_a_real_case_count_as_its_own_and_others_are_told(tmp_path, made, run, reporter):
+    """A map that can be painted is never the bytes of a label of lesions alone."""
+    real = real_set(tmp_path / "Dataset010_real", labels=FAST, values=TO_FAST)
+    origins = ["sub-01.nii.gz slice 3", "elsewhere.nii.gz slice 3", None]
+    tell(made, lambda number: {"origin": origins[number], "origin_sha256": str(number)})
+    folder, _ = run(made, task="tissues", real=real, splits=True)
+    names = sorted(case.name for case in read_dataset(made).cases)
+    for split in json.loads((folder / "splits_final.json").read_text()):
+        assert (names[0] in split["train"]) == (split["val"] != ["sub-01"])
+        assert {*names[1:]} < {*split["train"]}
+    assert any(
+        "1 synthetic cases were painted on given labels that are of no case of" in text for text in reporter.warned
+    )
+
+
 def test_splits_keep_the_styles_of_five_scans_apart(tmp_path, run):
     made = synthetic_set(tmp_path / "Dataset501_a", [f"c{case}" for case in range(10)], styles=list("vwxyz"))
     folder, _ = run(made, splits=True)

@@ -298,6 +298,11 @@ def test_nobody_comes_to_both_sides_with_scans_of_an_earlier_run(scans, tmp_path
         prepare(tmp_path / "b/own", out, register=False, held_out=(), jobs=1, reporter=QUIET)
     prepare(tmp_path / "b/own", out, register=False, held_out=["own/sub-01"], jobs=1, reporter=QUIET)
     assert [scan.split for scan in open_slice_set(out).scans] == ["held-out"] * 2
+    # The report keeps what became of the scans of earlier runs.
+    rows = [line.split("\t") for line in (out / "report.tsv").read_text().splitlines()]
+    assert [row[:2] for row in rows[1:]] == [["own-sub-01-ses-a", "labelled"], ["own-sub-01-ses-b", "labelled"]]
+    prepare(tmp_path / "b/own", out, register=False, held_out=["sub-01"], jobs=1, reporter=QUIET)
+    assert [line.split("\t") for line in (out / "report.tsv").read_text().splitlines()] == rows
 
 
 def test_a_stripped_scan_below_zero_is_handed_over_above_it(tmp_path, monkeypatch):
@@ -330,3 +335,7 @@ def test_a_lesion_that_is_the_whole_brain_costs_one_scan_and_no_more(scans, tmp_
     report = (tmp_path / "out/report.tsv").read_text()
     assert "own-sub-03\tstyle only" in report
     assert "no brain is left" in report
+    # Its lesion is labelled, and nobody's regions tell its tissues.
+    shutil.rmtree(tmp_path / "in/atlas")
+    prepare(tmp_path / "in/own/sub-03", tmp_path / "alone", register=False, held_out=(), jobs=1, reporter=QUIET)
+    assert "style only\tIts tumour is labelled and its tissues are not" in (tmp_path / "alone/report.tsv").read_text()

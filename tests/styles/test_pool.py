@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from brainspade_cli.bundle import Bundle
+from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, ScanError, WeightsError
 from brainspade_cli.styles.arguments import parse_styles
 from brainspade_cli.styles.pool import OWN_SHARE, StylePool, _drawn_together, _median_code, load_styles
@@ -111,6 +112,23 @@ def test_one_of_many_that_cannot_be_read_is_left_out_by_name(
         load_styles(bundle, parse_styles([f"{tmp_path}/b/t1.nii.gz"]), quiet())
     with pytest.raises(InputError, match="No t1 scan can be used"):
         load_styles(bundle, parse_styles([f"{tmp_path}/b"]), quiet())
+
+
+def test_people_who_lack_a_channel_are_told_of(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody else's scan fills their pairs up."""
+    for who, channels in (("sub-1", ("t1", "flair")), ("sub-2", ("t1",))):
+        for channel in channels:
+            style_scan(tmp_path / who / f"{channel}.nii.gz")
+    pool = load_styles(bundle, parse_styles([str(tmp_path)]), Reporter())
+    assert any(
+        "Of 2 people whose scans give the style, 1 have none in some channel (t1, flair)" in note.text
+        for note in pool.notes
+    )
+    assert "Styles: t1 of 2, flair of 1." in capsys.readouterr().err
+    apart = [f"t1={tmp_path}/sub-2/t1.nii.gz", f"flair={tmp_path}/sub-1/flair.nii.gz"]
+    assert not any("have none" in note.text for note in load_styles(bundle, parse_styles(apart), quiet()).notes)
 
 
 def test_a_contrast_that_the_weights_never_saw_is_allowed_and_said(bundle: Bundle, scans: Path) -> None:
