@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import run
+import sets
 from sets import STORAGE, hard_labels, write_style
 from study import read_volume
 
@@ -122,11 +123,13 @@ def test_tumours_are_learnt_from_two_channels_of_synthetic_and_real_pairs(experi
     assert "recall whole_tumour" in (folder / "table.md").read_text()
 
 
-def test_eighty_steps_of_ddim_draw_what_the_default_is_held_against(experiments, tmp_path):
+def test_eighty_steps_of_ddim_draw_what_the_default_is_held_against(experiments, tmp_path, monkeypatch):
+    assert sets.DDIM_STEPS == 80
+    monkeypatch.setattr(sets, "DDIM_STEPS", 8)
     experiments("3.3", "--arms", "S-80", "--steps", "2")
     (drawn,) = (tmp_path / "sets").glob("synthetic-ddim80-*/Dataset501_set")
     settings = json.loads((drawn / "brainspade" / "run.json").read_text())["settings"]
-    assert (settings["sampler"], settings["steps"], settings["tumour"]) == ("ddim", 80, True)
+    assert (settings["sampler"], settings["steps"], settings["tumour"]) == ("ddim", 8, True)
 
 
 def test_labels_of_scans_are_painted_and_lesions_ignored(experiments, slice_folder, tmp_path):

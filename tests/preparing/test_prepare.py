@@ -325,13 +325,12 @@ def test_a_stripped_scan_below_zero_is_handed_over_above_it(tmp_path, monkeypatc
 
 
 def test_a_lesion_that_is_the_whole_brain_costs_one_scan_and_no_more(scans, tmp_path):
-    shutil.copytree(scans, tmp_path / "in")
+    shutil.copytree(scans / "atlas", tmp_path / "in/atlas")
     labels = tissue_phantom()
-    save(tmp_path / "in/atlas/sub-01/t1.nii.gz", t1_of(labels))
     save(tmp_path / "in/own/sub-03/t1.nii.gz", t1_of(labels))
     save(tmp_path / "in/own/sub-03/tumour.nii.gz", np.ones(labels.shape, np.uint8))
     summary = prepare(tmp_path / "in", tmp_path / "out", register=False, held_out=(), jobs=1, reporter=QUIET)
-    assert summary["scans"] == 6
+    assert (summary["labelled"], summary["style only"]) == (1, 1)
     report = (tmp_path / "out/report.tsv").read_text()
     assert "own-sub-03\tstyle only" in report
     assert "no brain is left" in report
