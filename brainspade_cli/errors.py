@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 # What torch says where memory runs out: on a CPU, on CUDA and on Apple's GPUs, and in CUDA's libraries.
 _WANT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+# So many names a sentence holds.
+NAMED_AT_MOST = 3
 
 
 def one_line(text: str) -> str:
     """A text on one line: names out of files may hold line ends, and codes that a terminal would obey."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first of some names, in words."""
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 class BrainspadeError(Exception):

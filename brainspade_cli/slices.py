@@ -14,7 +14,7 @@ import errno
 import io
 import math
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainspade_cli.anatomy import CHANNELS, MODALITIES, NAMES
-from brainspade_cli.errors import SliceSetError
+from brainspade_cli.errors import SliceSetError, some_of
 from brainspade_cli.files import replacing, write_json
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
 from brainspade_cli.reading import npy_header, read_json, require_plain
@@ -33,19 +33,16 @@ FORMAT = 1
 BACKGROUND_VALUE = -4.0
 SPLITS = ("train", "held-out")
 POPULATIONS = ("healthy", "tumour")
-NAMED_AT_MOST = 3
 
 
 def names_of_person(person: str, dataset: str) -> frozenset[str]:
     """The names that mean a person in slice sets and weights: as it is, without the dataset before it, and with it."""
-    plain = person.removeprefix(f"{dataset}/")
-    return frozenset({person, plain, f"{dataset}/{plain}"})
+    full = _full_name(person, dataset)
+    return frozenset({person, full.removeprefix(f"{dataset}/"), full})
 
 
-def some_of(names: Sequence[str]) -> str:
-    """The first of some names, in words."""
-    more = len(names) - NAMED_AT_MOST
-    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+def _full_name(person: str, dataset: str) -> str:
+    return f"{dataset}/{person.removeprefix(f'{dataset}/')}"
 
 
 def on_both_sides(people: Iterable[tuple[str, str, str]]) -> list[str]:
@@ -53,7 +50,7 @@ def on_both_sides(people: Iterable[tuple[str, str, str]]) -> list[str]:
     sides: dict[str, set[str]] = {split: set() for split in SPLITS}
     for split, person, dataset in people:
         # Not the name without the dataset, which may mean somebody else in another one.
-        sides[split] |= {person, f"{dataset}/{person.removeprefix(f'{dataset}/')}"}
+        sides[split] |= {person, _full_name(person, dataset)}
     both = sides["train"] & sides["held-out"]
     return sorted(name for name in both if name.partition("/")[2] not in both)
 

@@ -7,7 +7,6 @@ the same command goes on; without dataset.json nnU-Net does not take the folder 
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from brainspade_cli.nnunet.provenance import (
     drawing_mark,
     file_mark,
     label_marks,
+    named_origin,
     read_manifest,
     style_marks,
     write_manifest,
@@ -135,43 +135,35 @@ def _write(
     return labels
 
 
-def _case_of(origin: str) -> str:
-    """The case that a file of labels is called after, of what a manifest row tells of it ("sub-01.nii.gz slice 57")."""
-    return re.sub(r"\.(nii(\.gz)?|npz)$", "", origin.rpartition(" slice ")[0])
-
-
 def _folds(sources: Sources, reporter: Reporter) -> list[Split]:
-    real: dict[str, set[str]] = defaultdict(set)
-    given: dict[str, str] = {}
+    real = {*sources.named_cases(real=True)}
+    owners: dict[str, set[str]] = defaultdict(set)
+    for part in (part for part in sources.parts if part.real):
+        for name, case in part.named_cases():
+            owners[file_mark(case.label)].add(name)
     by_label: dict[str, list[str]] = {}
     by_label_and_style: dict[str, list[str]] = {}
-    for part in sources.parts:
-        rows = {} if part.real else read_manifest(part.dataset.folder)
-        drawing = None if part.real else drawing_mark(part.dataset.folder)
+    # The label of a validation case, painted in another style, is no stranger to it.
+    painted: dict[str, set[str]] = {}
+    strangers = 0
+    for part in (part for part in sources.parts if not part.real):
+        rows, drawing = read_manifest(part.dataset.folder), drawing_mark(part.dataset.folder)
         for name, case in part.named_cases():
-            mark = file_mark(case.label)
-            if part.real:
-                real[mark].add(name)
-                continue
             row = rows.get(case.name, {})
-            if isinstance(row.get("origin"), str):
-                given[name] = _case_of(row["origin"])
-            by_label[name] = [mark, *label_marks(row, drawing)]
-            by_label_and_style[name] = [*by_label[name], *style_marks(row)]
+            marks = [file_mark(case.label), *label_marks(row, drawing)]
+            by_label[name], by_label_and_style[name] = marks, [*marks, *style_marks(row)]
+            called = named_origin(row)
+            painted[name] = real.intersection([called]).union(*(owners.get(mark, ()) for mark in marks))
+            strangers += called is not None and not painted[name]
     if not real:
         return synthetic_splits([by_label_and_style, by_label])
-    # The label of a validation case, painted in another style, is no stranger to it.
-    painted = {name: set().union(*(real.get(mark, ()) for mark in marks)) for name, marks in by_label.items()}
-    cases = {*sources.named_cases(real=True)}
-    for name, called in given.items():
-        painted[name] |= {called} & cases
-    if strangers := [name for name in given if not painted[name]]:
+    if strangers:
         reporter.warn(
-            f"{len(strangers)} synthetic cases were painted on given labels that are of no case of"
+            f"{strangers} synthetic cases were painted on given labels that are of no case of"
             f" {sources.parts[-1].dataset.folder} by name or content, and train in every fold: see that they are of"
             " nobody who validates."
         )
-    return hybrid_splits(sources.named_cases(real=True), painted)
+    return hybrid_splits(sorted(real), painted)
 
 
 def _splits_places(folder: Path, folds: list[Split]) -> list[Path]:

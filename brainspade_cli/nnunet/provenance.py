@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from brainspade_cli.errors import DatasetError
-from brainspade_cli.files import write_json, write_text
+from brainspade_cli.files import json_text, write_json, write_text
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reading import json_lines, read_json
 from brainspade_cli.sampling.run_folder import RUN_FILE
@@ -60,7 +61,7 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
 
 def write_manifest(layout: RawLayout, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write brainspade/manifest.jsonl, one row a case."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(json_text(row) + "\n" for row in rows)
     write_text(layout.provenance / "manifest.jsonl", text)
 
 
@@ -87,6 +88,12 @@ def drawing_mark(folder: Path) -> str | None:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); restore it, or leave --splits out.") from error
     return hashlib.sha256(json.dumps([drawn, networks], sort_keys=True).encode()).hexdigest()
+
+
+def named_origin(row: Mapping[str, Any]) -> str | None:
+    """The case that a given label's file is called after ("sub-01" of "sub-01.nii.gz slice 57"); None of drawn ones."""
+    origin = row.get("origin")
+    return re.sub(r"\.(nii(\.gz)?|npz)$", "", origin.rpartition(" slice ")[0]) if isinstance(origin, str) else None
 
 
 def label_marks(row: Mapping[str, Any], drawing: str | None) -> list[str]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from brainspade_cli.anatomy import BACKGROUND, BRAINSTEM, CHANNELS, DEEP_GM, LESIONS
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import BrainspadeError, InputError, SliceSetError
+from brainspade_cli.errors import BrainspadeError, InputError, SliceSetError, some_of
 from brainspade_cli.files import disk_errors, remove_partials, write_text
 from brainspade_cli.geometry import GRID_ORIGIN, GRID_SHAPE, SLICE_SHAPE
 from brainspade_cli.locks import alone
@@ -34,7 +34,6 @@ from brainspade_cli.slices import (
     forget_damaged,
     on_both_sides,
     open_slice_set,
-    some_of,
     write_array,
 )
 
@@ -106,9 +105,9 @@ def _heed_earlier_runs(out: Path, source: Path, scans: Sequence[ScanFiles], repo
             f"{some_of(both)} would be in training and held out: {out} has scans of earlier runs; give the same"
             " --held-out (or split) as then, or, if these are different people, prepare all from one folder."
         )
-    earlier = [scan.name for scan in staying]
-    if earlier:
-        reporter.say(f"{out} keeps {len(earlier)} of earlier runs that {source} does not list: {some_of(earlier)}.")
+    if staying:
+        names = some_of([scan.name for scan in staying])
+        reporter.say(f"{out} keeps {len(staying)} of earlier runs that {source} does not list: {names}.")
 
 
 def _outcomes(scans: list[ScanFiles], out: Path, register: bool, prior: Path | None, jobs: int) -> Iterable[Outcome]:

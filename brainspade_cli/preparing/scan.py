@@ -125,20 +125,20 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
     brain_map = sample_onto(brain.astype(np.float32), anchor.affine, GRID_SHAPE, to_world)
 
     maps: Maps | None = None
-    said = len(notes)
     try:
         maps = label_maps(scan, images.get("t1"), brain_map, to_world, prior)
     except ScanError as error:
         if not images:
             raise
         notes.append(str(error))
-    if maps is None and images and scan.tumour is not None and len(notes) == said:
-        notes.append(
-            "Tissues are found in a T1, which it lacks."
-            if "t1" not in images
-            else "Its tumour is labelled and its tissues are not: that takes a map of its own (tissues, regions, pv),"
-            " or people with regions or pv, not held out, in the same run."
-        )
+    else:
+        if maps is None and images and scan.tumour is not None:
+            notes.append(
+                "Tissues are found in a T1, which it lacks."
+                if "t1" not in images
+                else "Its tumour is labelled and its tissues are not: that takes a map of its own (tissues, regions,"
+                " pv), or people with regions or pv, not held out, in the same run."
+            )
     if maps is None and not images:
         raise ScanError(f"{scan.name} has neither an image nor labels; give at least one of them.")
 
@@ -154,10 +154,10 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
                 shift, told = align_channel(reference, volume, brain)
                 places[modality] = shift @ to_world
                 notes.append(told)
+    # The brain is the reference's own.
     covered = {
-        modality: _covered(volume, places[modality], inside)
+        modality: inside if volume is reference else _covered(volume, places[modality], inside)
         for modality, volume in images.items()
-        if volume is not reference
     }
     shown, missing = _shown_by_all(covered, inside, kept)
     for modality in missing:
@@ -166,7 +166,7 @@ def _prepare(scan: ScanFiles, out: Path, register: bool, prior: Path | None, mar
     if len(shown) < len(kept):
         notes.append(f"{len(kept) - len(shown)} of {len(kept)} slices are left out, which not all channels show.")
     kept = shown
-    _write_arrays(out / "scans" / scan.name, maps, images, inside, covered, places, kept)
+    _write_arrays(out / "scans" / scan.name, maps, images, covered, places, kept)
     lesion = maps[list(LESIONS)].sum(axis=0) >= 0.5 if maps is not None else np.zeros(GRID_SHAPE, bool)
     lesions = lesion.sum(axis=(0, 1))
     write_record(
@@ -240,7 +240,6 @@ def _write_arrays(
     folder: Path,
     maps: Maps | None,
     images: dict[str, Volume],
-    inside: NDArray[np.bool_],
     covered: dict[str, NDArray[np.bool_]],
     places: dict[str, NDArray[np.float64]],
     kept: NDArray[np.int_],
@@ -254,6 +253,6 @@ def _write_arrays(
         sampled = sample_onto(volume.data, volume.affine, GRID_SHAPE, places[modality], order=3)
         sampled = np.clip(sampled, volume.data.min(), volume.data.max())
         # Beyond its field of view a channel is zero, which would count as dark tissue.
-        scored, _, _ = normalise(sampled, covered.get(modality, inside), BACKGROUND_VALUE)
+        scored, _, _ = normalise(sampled, covered[modality], BACKGROUND_VALUE)
         rows = np.ascontiguousarray(scored[..., kept].transpose(2, 0, 1).astype(np.float16))
         write_array(folder / f"{modality}.npy", rows)

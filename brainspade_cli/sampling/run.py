@@ -17,7 +17,7 @@ from brainspade_cli import __version__
 from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.devices import Compute, open_compute
-from brainspade_cli.errors import InputError
+from brainspade_cli.errors import InputError, some_of
 from brainspade_cli.nnunet.raw import FILE_ENDINGS, RawLayout, check_channel_names
 from brainspade_cli.sampling.command import sample_command
 from brainspade_cli.sampling.given_labels import GivenLabels
@@ -33,8 +33,6 @@ from brainspade_cli.weights import open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
 PAIRS_VERSION = 17
-# So many styles a refusal of --strict names; the warnings before it name all.
-STYLES_NAMED = 3
 PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
 
 
@@ -186,9 +184,8 @@ def _refuse_outside(styles: StylePool) -> None:
     """Raise InputError where a style is unlike what the weights saw, and name it; the warnings before say why."""
     outside = list(dict.fromkeys(str(note.about) for note in styles.notes if note.outside))
     if outside:
-        more = f" and {len(outside) - STYLES_NAMED} more" if len(outside) > STYLES_NAMED else ""
         raise InputError(
-            f"--strict refuses {', '.join(outside[:STYLES_NAMED])}{more}: the warnings above say in what they are"
+            f"--strict refuses {some_of(outside)}: the warnings above say in what they are"
             " unlike the scans that the weights saw. Choose other scans or other weights, or leave --strict out and"
             " look at the preview."
         )

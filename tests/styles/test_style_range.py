@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from brainspade_cli.bundle import Bundle
 from brainspade_cli.bundle_update import create_or_update_bundle
-from brainspade_cli.errors import InputError, ScanError
-from brainspade_cli.sampling.run import STYLES_NAMED, SampleRequest, open_run
+from brainspade_cli.errors import NAMED_AT_MOST, InputError, ScanError
+from brainspade_cli.sampling.run import SampleRequest, open_run
 from brainspade_cli.styles import pool
 from brainspade_cli.styles.arguments import parse_styles
 from brainspade_cli.styles.pool import StylePool, load_styles
@@ -161,7 +161,7 @@ def test_strict_refuses_what_is_otherwise_said(tmp_path: Path, capsys: pytest.Ca
     assert any("t1.nii.gz lies outside" in warning for warning in run.record()["warnings"])
     assert str(tmp_path) not in " ".join(run.record()["warnings"])
     # Thick slices, a coarse plane, and a style outside the range: three reasons a scan, which is named once.
-    several = tuple(str(style_scan(tmp_path / f"t1-{number}.nii.gz")) for number in range(STYLES_NAMED + 2))
+    several = tuple(str(style_scan(tmp_path / f"t1-{number}.nii.gz")) for number in range(NAMED_AT_MOST + 2))
     with pytest.raises(InputError, match=r"--strict refuses .*t1-0\.nii\.gz, .*t1-2\.nii\.gz and 2 more: .* Choose"):
         open_run(SampleRequest(**{**vars(asked), "styles": several, "strict": True}), quiet())
     with pytest.raises(InputError, match=r"--strict refuses .*/t1\.nii\.gz: the warnings above .*\. Choose"):
