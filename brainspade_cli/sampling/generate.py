@@ -18,6 +18,7 @@ from brainspade_cli.devices import Compute
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.sampling.batch_size import BatchSize
+from brainspade_cli.sampling.csf_spots import with_dark_csf
 from brainspade_cli.sampling.inference import open_generator
 from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource, StoppedError
 from brainspade_cli.sampling.lanes import Lanes
@@ -85,7 +86,12 @@ def generate_pairs(
         draws = [with_contrast(draw, plan, index) for draw, index in zip(drawn, members, strict=True)]
         choices = [styles.draw(plan.seed, index) for index in members]
         images = painter.paint_block(draws, choices, [index - start for index in wanted])
-        return [Pair(index, draws[index - start], images[index - start], choices[index - start]) for index in wanted]
+        pairs = []
+        for index in wanted:
+            draw = draws[index - start]
+            image = with_dark_csf(images[index - start], draw, plan.seed, index)
+            pairs.append(Pair(index, draw, image, choices[index - start]))
+        return pairs
 
     blocks = (list(wanted) for _, wanted in groupby(indices, key=lambda index: index // size))
     with Lanes(_lane_count(compute, batch_size)) as lanes:

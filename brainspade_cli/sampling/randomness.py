@@ -21,6 +21,7 @@ class Stream(IntEnum):
     SAMPLER = 2
     STYLE = 3
     OEDEMA_CONTRAST = 4
+    CSF_SPOTS = 5
 
 
 def generator(seed: int, stream: Stream, index: int, attempt: int = 0) -> np.random.Generator:
