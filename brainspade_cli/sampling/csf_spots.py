@@ -45,12 +45,14 @@ def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> NDArray[np.flo
     if np.median(image[csf]) >= centre:
         return image
     spread = MAD_TO_SD * np.median(np.abs(image[brain] - centre))
+    peaks = csf & (image > centre + PEAK * spread)
+    if not peaks.any():
+        return image
     far = ~_near_lesions(label)
     parts, count = ndimage.label(csf & far & (image > centre + FOOT * spread), AROUND)
-    peaks = ndimage.maximum(image, parts, np.arange(1, count + 1))
-    spots = np.isin(parts, 1 + np.flatnonzero(np.asarray(peaks) > centre + PEAK * spread))
-    if not spots.any():
-        return image
+    is_spot = np.zeros(count + 1, bool)
+    is_spot[parts[peaks & far]] = True
+    spots = is_spot[parts]
     beside = ndimage.binary_dilation(spots, AROUND, HALO_PIXELS) & brain & far & (image > centre + HALO * spread)
     typical = [np.median(image[label == tissue]) if (label == tissue).any() else centre for tissue in TISSUES]
     shares = draw.maps[TISSUES].astype(np.float32)
