@@ -104,6 +104,7 @@ class CaseWriter:
             "lesion": draw.lesion,
             "position_mm": draw.position_mm,
             "oedema_contrast": draw.oedema_contrast,
+            "spot_pixels": list(pair.spot_pixels),
             "origin": draw.origin,
             "origin_sha256": draw.origin_sha256,
             "pixels": {label.name: int(np.count_nonzero(draw.label == label.channel)) for label in LABELS},

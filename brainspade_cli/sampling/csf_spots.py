@@ -9,14 +9,16 @@ from scipy import ndimage
 from brainspade_cli.anatomy import BACKGROUND, CSF, LESIONS, TUMOUR
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.sampling.lesion_borders import REACH
+from brainspade_cli.sampling.plan import PairPlan
 from brainspade_cli.sampling.randomness import Stream, generator
 
 # Of slices without a lesion in FLAIRs of training patients 28 to 39 % have eight pixels or more six robust deviations
 # above the brain's median, painted in the style of these people 30 to 84 % (`examples/train_starter/spots.py`); whose
 # scans have them does not tell whose style does.
 KEPT = 0.5
-# Robust standard deviations above the brain's median: of a spot's peak, of all that belongs to it, and of what else is
-# too bright beside it.
+# Robust standard deviations above the brain's median. What peaks above the first is a spot, for hardly a pixel of CSF
+# in a hundred does in scans; all of it that is brighter than grey matter usually is goes with it. What the painter
+# lets shine into the tissue beside, within so many pixels, it makes brighter than cortex mostly is.
 PEAK, FOOT, HALO = 4.0, 1.0, 1.5
 HALO_PIXELS = 2
 MAD_TO_SD = 1.4826
@@ -24,29 +26,29 @@ TISSUES = np.arange(BACKGROUND + 1, TUMOUR)
 AROUND = np.ones((3, 3), bool)
 
 
-def with_dark_csf(images: NDArray[np.float32], draw: LabelDraw, seed: int, index: int) -> NDArray[np.float32]:
-    """Images (channels, X, Y) of pair `index`, in every other pair, by chance, without bright spots in CSF."""
-    if generator(seed, Stream.CSF_SPOTS, index).random() < KEPT:
+def with_fewer_spots(images: NDArray[np.float32], draw: LabelDraw, plan: PairPlan, index: int) -> NDArray[np.float32]:
+    """Images of pair `index`, without bright spots in CSF in half of the pairs, which the plan's seed chooses.
+
+    `images`: float32 (channels, 192, 256), z-scored over the brain, painted on `draw`; what is returned is alike.
+    """
+    if generator(plan.seed, Stream.CSF_SPOTS, index).random() < KEPT:
         return images
     return np.stack([without_spots(image, draw) for image in images])
 
 
 def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> NDArray[np.float32]:
-    """An image (X, Y) with spots in CSF as bright as the tissues are that its PV maps have there.
+    """An image (X, Y), z-scored, in which spots in CSF are as dark as the tissues that its PV maps have there.
 
-    An image whose CSF is no darker than the brain is returned as it is, and so is what may be a lesion's border.
+    So is what is too bright beside a spot. Spots become as smooth as PV maps are. Near lesions everything stays, for
+    their borders are bright as well, and so does an image whose CSF is no darker than its brain.
     """
     label = draw.label
-    brain = label != BACKGROUND
-    csf = label == CSF
+    brain, csf = label != BACKGROUND, label == CSF
     if not csf.any():
         return image
-    centre = np.median(image[brain])
-    if np.median(image[csf]) >= centre:
-        return image
-    spread = MAD_TO_SD * np.median(np.abs(image[brain] - centre))
+    centre, spread = robust_scale(image[brain])
     peaks = csf & (image > centre + PEAK * spread)
-    if not peaks.any():
+    if not peaks.any() or np.median(image[csf]) >= centre:
         return image
     far = ~_near_lesions(label)
     parts, count = ndimage.label(csf & far & (image > centre + FOOT * spread), AROUND)
@@ -60,7 +62,13 @@ def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> NDArray[np.flo
     return np.where(spots | beside, expected, image)
 
 
+def robust_scale(values: NDArray[np.floating]) -> tuple[np.floating, np.floating]:
+    """Median of some values, and their standard deviation as the median deviation from it tells."""
+    centre = np.median(values)
+    return centre, MAD_TO_SD * np.median(np.abs(values - centre))
+
+
 def _near_lesions(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Where a lesion's soft border may reach."""
+    """Where soft borders of lesions reach but for their faintest corners: so many steps from a lesion's pixels."""
     lesions = np.isin(label, LESIONS)
     return ndimage.binary_dilation(lesions, iterations=REACH) if lesions.any() else lesions

@@ -18,7 +18,7 @@ from brainspade_cli.devices import Compute
 from brainspade_cli.errors import WeightsError
 from brainspade_cli.networks.layout import channels_last
 from brainspade_cli.sampling.batch_size import BatchSize
-from brainspade_cli.sampling.csf_spots import with_dark_csf
+from brainspade_cli.sampling.csf_spots import with_fewer_spots
 from brainspade_cli.sampling.inference import open_generator
 from brainspade_cli.sampling.label_blocks import GeneratedLabels, LabelDraw, LabelSource, StoppedError
 from brainspade_cli.sampling.lanes import Lanes
@@ -40,13 +40,15 @@ class Pair:
     """One label and its images.
 
     `draw`: the label, its PV maps and how they came about. `images`: float32 (channels, 192, 256), z-scored,
-    `BACKGROUND_VALUE` outside the brain; `styles`: the style of each.
+    `BACKGROUND_VALUE` outside the brain; `styles`: the style of each; `spot_pixels`: how many pixels of each were made
+    darker, for a bright spot was painted there in CSF (`csf_spots`).
     """
 
     index: int
     draw: LabelDraw
     images: NDArray[np.float32]
     styles: tuple[StyleChoice, ...]
+    spot_pixels: tuple[int, ...]
 
 
 def generate_pairs(
@@ -86,12 +88,9 @@ def generate_pairs(
         draws = [with_contrast(draw, plan, index) for draw, index in zip(drawn, members, strict=True)]
         choices = [styles.draw(plan.seed, index) for index in members]
         images = painter.paint_block(draws, choices, [index - start for index in wanted])
-        pairs = []
-        for index in wanted:
-            draw = draws[index - start]
-            image = with_dark_csf(images[index - start], draw, plan.seed, index)
-            pairs.append(Pair(index, draw, image, choices[index - start]))
-        return pairs
+        return [
+            _pair(index, draws[index - start], images[index - start], choices[index - start], plan) for index in wanted
+        ]
 
     blocks = (list(wanted) for _, wanted in groupby(indices, key=lambda index: index // size))
     with Lanes(_lane_count(compute, batch_size)) as lanes:
@@ -102,6 +101,15 @@ def generate_pairs(
             painter.stop()
             if generated is not None:
                 generated.stop()
+
+
+def _pair(
+    index: int, draw: LabelDraw, painted: NDArray[np.float32], styles: tuple[StyleChoice, ...], plan: PairPlan
+) -> Pair:
+    """What was painted (channels, 192, 256) as a pair."""
+    images = with_fewer_spots(painted, draw, plan, index)
+    spot_pixels = (images != painted).sum(axis=(1, 2))
+    return Pair(index, draw, images, styles, tuple(spot_pixels.tolist()))
 
 
 class Painter:

@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainspade_cli.anatomy import BACKGROUND, CSF, TUMOUR
+from brainspade_cli.errors import InputError
 from brainspade_cli.nnunet.dataset import read_dataset
 from brainspade_cli.nnunet.planes import read_plane
+from brainspade_cli.sampling.csf_spots import PEAK, robust_scale
 from brainspade_cli.slices import open_slice_set
 
 # In mm above the origin.
 HEIGHTS = ((-60, -40), (-40, -20), (-20, 20), (20, 60))
-SPOT_PIXELS, SPOT_SDS, BRIGHT_SDS = 8, 6.0, 4.0
+SPOT_PIXELS, SPOT_SDS = 8, 6.0
 LEAST_CSF = 100
-MAD_TO_SD = 1.4826
 
 Labelled = tuple[float, NDArray[np.generic], NDArray[np.generic]]
 
@@ -57,6 +58,8 @@ def of_people(slices: Path, modality: str) -> Iterator[Labelled]:
 def of_pairs(dataset: Path, modality: str) -> Iterable[Labelled]:
     """The same of a raw dataset's cases."""
     made = read_dataset(dataset)
+    if modality not in made.header.channel_names:
+        raise InputError(f"{dataset} has no channel {modality}; there are {', '.join(made.header.channel_names)}.")
     channel = made.header.channel_names.index(modality)
     for case in made.cases:
         label, height = read_plane(case.label)
@@ -65,11 +68,9 @@ def of_pairs(dataset: Path, modality: str) -> Iterable[Labelled]:
 
 def spots(label: NDArray[np.generic], image: NDArray[np.generic]) -> tuple[bool, float]:
     """Whether a slice has spots in its CSF, and which share of CSF is bright."""
-    brain = np.asarray(image[label != BACKGROUND], np.float64)
-    centre = np.median(brain)
-    spread = MAD_TO_SD * np.median(np.abs(brain - centre))
-    csf = (np.asarray(image[label == CSF], np.float64) - centre) / spread
-    return bool((csf > SPOT_SDS).sum() >= SPOT_PIXELS), float((csf > BRIGHT_SDS).mean())
+    centre, spread = robust_scale(np.asarray(image[label != BACKGROUND], np.float64))
+    csf = np.asarray(image[label == CSF], np.float64) - centre
+    return bool((csf > SPOT_SDS * spread).sum() >= SPOT_PIXELS), float((csf > PEAK * spread).mean())
 
 
 if __name__ == "__main__":

@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from brainspade_cli.anatomy import BACKGROUND, BRAINSTEM, CSF, DEEP_GM, GM, OEDEMA, TUMOUR, WM
-from brainspade_cli.sampling.csf_spots import KEPT, with_dark_csf, without_spots
+from brainspade_cli.sampling import csf_spots
+from brainspade_cli.sampling.csf_spots import HALO_PIXELS, robust_scale, with_fewer_spots, without_spots
 from brainspade_cli.sampling.label_blocks import LabelDraw
+from brainspade_cli.sampling.lesion_borders import REACH
+from brainspade_cli.sampling.plan import PairPlan
+from brainspade_cli.sampling.randomness import Stream, generator
 from brainspade_cli.slices import BACKGROUND_VALUE
 from tests.sampling.parts import ellipse_label, one_hot_maps
 
 MEANS = {CSF: -1.5, GM: 0.5, WM: 0.0, DEEP_GM: 0.3, BRAINSTEM: 0.1, TUMOUR: 2.0, OEDEMA: 2.5}
 SPOT = np.s_[95:99, 121:126]
 BRIGHT = 9.0
+Place = tuple[slice, slice]
 
 
 def draw_of(label: NDArray[np.uint8]) -> LabelDraw:
@@ -34,27 +41,65 @@ def image_of(label: NDArray[np.uint8], csf: float = MEANS[CSF]) -> NDArray[np.fl
 PLAIN = with_ventricle(ellipse_label())
 
 
+def at(scale: float) -> float:
+    """The value so many robust standard deviations above the median of the plain image's brain."""
+    centre, spread = robust_scale(image_of(PLAIN)[PLAIN != BACKGROUND])
+    return float(centre + scale * spread)
+
+
+def mended(*places: tuple[Place, float], label: NDArray[np.uint8] = PLAIN) -> NDArray[np.bool_]:
+    """Which pixels change of an image with these values at these places."""
+    image = image_of(label)
+    for place, value in places:
+        image[place] = value
+    return without_spots(image.copy(), draw_of(label)) != image
+
+
 def test_a_bright_spot_in_csf_becomes_as_dark_as_csf_is() -> None:
     image = image_of(PLAIN)
     spotted = image.copy()
     spotted[SPOT] = BRIGHT
-    spotted[98:103, 123] = 2.0  # less bright, and part of it
-    mended = without_spots(spotted, draw_of(PLAIN))
-    assert mended[spotted != image] == pytest.approx(MEANS[CSF], abs=0.1)
-    assert (mended[spotted == image] == image[spotted == image]).all()
+    spotted[99:103, 126] = at(1.5)  # less bright, and part of it, corner to corner
+    result = without_spots(spotted, draw_of(PLAIN))
+    assert result[spotted != image] == pytest.approx(MEANS[CSF], abs=0.1)
+    assert (result[spotted == image] == image[spotted == image]).all()
 
 
-def test_what_is_too_bright_beside_a_spot_becomes_as_tissue_is() -> None:
+def test_what_is_no_part_of_a_spot_stays() -> None:
+    bright_apart = np.s_[101:103, 117:119]
+    changed = mended((SPOT, BRIGHT), (bright_apart, at(3.5)))
+    assert changed[SPOT].all()
+    assert not changed[bright_apart].any()
+
+
+@pytest.mark.parametrize(("peak", "is_spot"), [(3.7, False), (4.3, True)])
+def test_a_spot_peaks_four_deviations_above_the_median(peak: float, is_spot: bool) -> None:
+    assert mended((SPOT, at(peak)))[SPOT].all() == is_spot
+    assert mended((SPOT, at(peak))).any() == is_spot
+
+
+@pytest.mark.parametrize(("value", "goes"), [(1.3, False), (1.8, True)])
+def test_what_is_too_bright_beside_a_spot_becomes_as_tissue_is(value: float, goes: bool) -> None:
     label = PLAIN.copy()
-    label[92:95, 116:132] = WM
+    label[88:95, 116:132] = WM
     image = image_of(label)
     spotted = image.copy()
     spotted[SPOT] = BRIGHT
-    spotted[94, 121:126] = 3.0
-    spotted[60, 100:105] = 3.0  # far from it
-    mended = without_spots(spotted, draw_of(label))
-    assert mended[94, 121:126] == pytest.approx(MEANS[WM], abs=0.1)
-    assert (mended[60] == spotted[60]).all()
+    spotted[88:95, 121:126] = at(value)
+    result = without_spots(spotted, draw_of(label))
+    near = np.s_[95 - HALO_PIXELS : 95, 121:126]
+    assert (result[near] == pytest.approx(MEANS[WM], abs=0.1)) == goes
+    assert (result[: 95 - HALO_PIXELS] == spotted[: 95 - HALO_PIXELS]).all()
+
+
+def test_nothing_outside_the_brain_is_painted() -> None:
+    label = PLAIN.copy()
+    label[:95] = BACKGROUND
+    image = image_of(label)
+    image[SPOT] = image[93:95, 121:126] = BRIGHT
+    result = without_spots(image.copy(), draw_of(label))
+    assert (result[93:95] == image[93:95]).all()
+    assert (result[SPOT] < 0).all()
 
 
 def test_partial_volumes_of_a_spot_become_a_mixture() -> None:
@@ -65,8 +110,8 @@ def test_partial_volumes_of_a_spot_become_a_mixture() -> None:
     maps[CSF, x, y], maps[WM, x, y] = 153, 102
     spotted = image_of(PLAIN)
     spotted[SPOT] = BRIGHT
-    mended = without_spots(spotted, LabelDraw(maps, PLAIN, 0.0, lesion=False))
-    assert mended[x, y] == pytest.approx(0.6 * MEANS[CSF] + 0.4 * MEANS[WM], abs=0.1)
+    result = without_spots(spotted, LabelDraw(maps, PLAIN, 0.0, lesion=False))
+    assert result[x, y] == pytest.approx(0.6 * MEANS[CSF] + 0.4 * MEANS[WM], abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +119,7 @@ def test_partial_volumes_of_a_spot_become_a_mixture() -> None:
     [
         pytest.param(PLAIN, MEANS[CSF], None, id="no spot"),
         pytest.param(PLAIN, 3.0, BRIGHT, id="CSF is bright, as in a T2"),
-        pytest.param(ellipse_label(), MEANS[CSF], None, id="a slice without a ventricle"),
+        pytest.param(np.where(PLAIN == CSF, GM, PLAIN), MEANS[CSF], BRIGHT, id="no CSF"),
         pytest.param(np.zeros_like(PLAIN), MEANS[CSF], None, id="an empty slice"),
     ],
 )
@@ -85,22 +130,38 @@ def test_all_else_stays(label: NDArray[np.uint8], csf: float, spot: float | None
     assert (without_spots(image.copy(), draw_of(label)) == image).all()
 
 
-def test_what_is_beside_a_lesion_stays() -> None:
-    label = PLAIN.copy()
-    label[104:110, 116:132] = OEDEMA
+def test_a_brain_of_csf_alone_has_no_tissue_to_be_dark_beside() -> None:
+    label = np.where(PLAIN == BACKGROUND, BACKGROUND, CSF).astype(np.uint8)
     image = image_of(label)
-    image[100:103, 120:124] = BRIGHT
-    mended = without_spots(image.copy(), draw_of(label))
-    assert (mended == image).all()
+    image[SPOT] = BRIGHT
+    assert (without_spots(image.copy(), draw_of(label)) == image).all()
 
 
-def test_half_of_the_pairs_lose_their_spots_and_an_index_decides() -> None:
+@pytest.mark.parametrize("lesion", [TUMOUR, OEDEMA])
+def test_as_far_as_a_lesion_s_border_reaches_spots_stay(lesion: int) -> None:
+    label = PLAIN.copy()
+    label[104 + REACH - 3 : 120, 116:132] = lesion
+    changed = mended((np.s_[94:104, 120:126], BRIGHT), label=label)
+    assert not changed[101:].any()
+    assert changed[94:101, 120:126].all()
+
+
+@given(st.integers(0, 2**31), st.integers(0, 10_000))
+def test_a_pair_keeps_its_spots_or_loses_them_in_every_channel(seed: int, index: int) -> None:
     spotted = image_of(PLAIN)
     spotted[SPOT] = BRIGHT
-    images, draw = np.stack([image_of(PLAIN), spotted]), draw_of(PLAIN)
-    mended = [with_dark_csf(images, draw, 7, index) for index in range(120)]
-    kept = np.mean([bool((one == images).all()) for one in mended])
-    assert kept == pytest.approx(KEPT, abs=0.12)
-    assert all((one[0] == images[0]).all() for one in mended)
-    again = [with_dark_csf(images, draw, 7, index) for index in range(120)]
-    assert all((one == two).all() for one, two in zip(mended, again, strict=True))
+    images, draw, plan = np.stack([spotted, image_of(PLAIN), spotted]), draw_of(PLAIN), PairPlan(seed)
+    result = with_fewer_spots(images, draw, plan, index)
+    lost = generator(seed, Stream.CSF_SPOTS, index).random() >= csf_spots.KEPT
+    assert [bool((one != other).any()) for one, other in zip(result, images, strict=True)] == [lost, False, lost]
+    assert result.dtype == np.float32
+
+
+def test_as_many_pairs_keep_their_spots_as_are_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    spotted = image_of(PLAIN)
+    spotted[SPOT] = BRIGHT
+    monkeypatch.setattr(csf_spots, "KEPT", 0.2)
+    kept = [
+        (with_fewer_spots(spotted[None], draw_of(PLAIN), PairPlan(7), index) == spotted).all() for index in range(200)
+    ]
+    assert np.mean(kept) == pytest.approx(0.2, abs=0.08)

@@ -66,6 +66,7 @@ def reference(bundle: Bundle) -> Iterator[dict[int, Pair]]:
         pairs = make(bundle, range(PAIRS))
         # What follows holds for images that are mixed from two as well.
         assert any(pair.draw.oedema_contrast < 1 for pair in pairs.values())
+        assert any(any(pair.spot_pixels) for pair in pairs.values())
         yield pairs
 
 

@@ -171,6 +171,8 @@ def test_the_manifest_tells_how_each_pair_came_about(finished: Path) -> None:
     with_oedema = [row["oedema_contrast"] for row in listed.values() if row["pixels"]["oedema"]]
     assert min(with_oedema) < 1
     assert max(with_oedema) == 1
+    assert all(len(row["spot_pixels"]) == 2 for row in listed.values())
+    assert max(max(row["spot_pixels"]) for row in listed.values()) > 0
     assert all((finished / file).is_file() for file in row["files"])
 
 
