@@ -21,6 +21,7 @@ KEPT = 0.5
 # lets shine into the tissue beside, within so many pixels, it makes brighter than cortex mostly is.
 PEAK, FOOT, HALO = 4.0, 1.0, 1.5
 HALO_PIXELS = 2
+BLEND_PIXELS = 1.0
 MAD_TO_SD = 1.4826
 TISSUES = np.arange(BACKGROUND + 1, TUMOUR)
 AROUND = np.ones((3, 3), bool)
@@ -40,7 +41,7 @@ def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> NDArray[np.flo
     """An image (X, Y), z-scored, in which spots in CSF are as dark as the tissues that its PV maps have there.
 
     So is what is too bright beside a spot. Spots become as smooth as PV maps are. Near lesions everything stays, for
-    their borders are bright as well, and so does an image whose CSF is no darker than its brain.
+    their borders are bright as well, and so does an image whose CSF is brighter than its brain, as in a T2.
     """
     label = draw.label
     brain, csf = label != BACKGROUND, label == CSF
@@ -48,7 +49,7 @@ def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> NDArray[np.flo
         return image
     centre, spread = robust_scale(image[brain])
     peaks = csf & (image > centre + PEAK * spread)
-    if not peaks.any() or np.median(image[csf]) >= centre:
+    if not peaks.any() or np.median(image[csf]) >= centre + FOOT * spread:
         return image
     far = ~_near_lesions(label)
     parts, count = ndimage.label(csf & far & (image > centre + FOOT * spread), AROUND)
@@ -59,7 +60,10 @@ def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> NDArray[np.flo
     typical = [np.median(image[label == tissue]) if (label == tissue).any() else centre for tissue in TISSUES]
     shares = draw.maps[TISSUES].astype(np.float32)
     expected = np.tensordot(np.asarray(typical, np.float32), shares, 1) / np.maximum(shares.sum(axis=0), 1)
-    return np.where(spots | beside, expected, image)
+    replaced = spots | beside
+    # Beside what is replaced, the less the further: a hard edge would show.
+    share = np.maximum(replaced, ndimage.gaussian_filter(replaced.astype(np.float32), BLEND_PIXELS)) * (brain & far)
+    return image + share * (np.minimum(expected, image) - image)
 
 
 def robust_scale(values: NDArray[np.floating]) -> tuple[np.floating, np.floating]:
