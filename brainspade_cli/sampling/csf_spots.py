@@ -1,4 +1,4 @@
-"""Bright spots in dark CSF: flow shows as such in some FLAIRs, and the painter paints it in too many."""
+"""Bright spots in CSF: flow shows as such in some FLAIRs, and the painter paints it in too many."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainspade_cli.anatomy import BACKGROUND, CSF, LESIONS, TUMOUR
+from brainspade_cli.geometry import DIAGONALS_TOO
 from brainspade_cli.sampling.label_blocks import LabelDraw
 from brainspade_cli.sampling.lesion_borders import REACH
 from brainspade_cli.sampling.plan import PairPlan
@@ -24,7 +25,6 @@ HALO_PIXELS = 2
 BLEND_PIXELS = 1.0
 MAD_TO_SD = 1.4826
 TISSUES = np.arange(BACKGROUND + 1, TUMOUR)
-AROUND = np.ones((3, 3), bool)
 
 
 def with_fewer_spots(images: NDArray[np.float32], draw: LabelDraw, plan: PairPlan, index: int) -> NDArray[np.float32]:
@@ -52,12 +52,13 @@ def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> NDArray[np.flo
     if not peaks.any() or np.median(image[csf]) >= centre + FOOT * spread:
         return image
     far = ~_near_lesions(label)
-    parts, count = ndimage.label(csf & far & (image > centre + FOOT * spread), AROUND)
+    parts, count = ndimage.label(csf & far & (image > centre + FOOT * spread), DIAGONALS_TOO)
     is_spot = np.zeros(count + 1, bool)
     is_spot[parts[peaks & far]] = True
     spots = is_spot[parts]
-    beside = ndimage.binary_dilation(spots, AROUND, HALO_PIXELS) & brain & far & (image > centre + HALO * spread)
-    typical = [np.median(image[label == tissue]) if (label == tissue).any() else centre for tissue in TISSUES]
+    beside = ndimage.binary_dilation(spots, DIAGONALS_TOO, HALO_PIXELS) & brain & far & (image > centre + HALO * spread)
+    of_tissues = [image[label == tissue] for tissue in TISSUES]
+    typical = [np.median(values) if values.size else centre for values in of_tissues]
     shares = draw.maps[TISSUES].astype(np.float32)
     expected = np.tensordot(np.asarray(typical, np.float32), shares, 1) / np.maximum(shares.sum(axis=0), 1)
     replaced = spots | beside

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainspade_cli.anatomy import BACKGROUND, BRAINSTEM, CSF, DEEP_GM, GM, OEDEMA, TUMOUR, WM
+from brainspade_cli.geometry import DIAGONALS_TOO
 from brainspade_cli.sampling import csf_spots
 from brainspade_cli.sampling.csf_spots import BLEND_PIXELS, HALO_PIXELS, robust_scale, with_fewer_spots, without_spots
 from brainspade_cli.sampling.label_blocks import LabelDraw
@@ -66,7 +67,7 @@ def test_a_bright_spot_in_csf_becomes_as_dark_as_csf_is() -> None:
     spotted[99:103, 126] = at(1.5)  # less bright, and part of it, corner to corner
     result = without_spots(spotted, draw_of(PLAIN))
     assert result[spotted != image] == pytest.approx(MEANS[CSF], abs=0.1)
-    far = ~ndimage.binary_dilation(spotted != image, np.ones((3, 3), bool), BLEND_REACH)
+    far = ~ndimage.binary_dilation(spotted != image, DIAGONALS_TOO, BLEND_REACH)
     assert (result[far] == image[far]).all()
     assert np.abs(result - image)[spotted == image].max() < 1
 
