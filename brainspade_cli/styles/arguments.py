@@ -12,7 +12,13 @@ from pathlib import Path
 from brainspade_cli.anatomy import MODALITIES
 from brainspade_cli.errors import InputError
 from brainspade_cli.reading import files_below, is_hidden
-from brainspade_cli.styles.channels import channel_named, channel_of_file, is_nifti, words_without_channel
+from brainspade_cli.styles.channels import (
+    channel_named,
+    channel_of_file,
+    is_called_like_labels,
+    is_nifti,
+    words_without_channel,
+)
 
 _NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)", re.DOTALL)
 _NEXT_NAMED = re.compile(r"[\s,]+(?=[A-Za-z][\w-]*=)")
@@ -80,6 +86,8 @@ def _read_value(value: str, channel: str | None) -> list[StyleArgument]:
         found = channel or channel_of_file(path)
         if found is None and not is_nifti(path):
             raise InputError(f"{path} is no NIfTI file (.nii, .nii.gz) by its name; convert it, or give another.")
+        if found is None and is_called_like_labels(path):
+            raise InputError(f"{path} is called like a label map; give the scan whose contrast the images shall have.")
         if found is None:
             raise InputError(f"The name of {path} does not tell its contrast; say it, as in --style flair={path}.")
         return [StyleArgument(found, _subject(path), path)]

@@ -58,16 +58,8 @@ def channel_of_file(path: Path) -> str | None:
 
     Names of masks and label maps tell none, whatever else they say.
     """
-    parts = stem(path).split("_")
-    entities = {part.lower() for part in parts if part.lower().startswith("ce-")}
-    words = [
-        word
-        for part in parts
-        if not _ENTITY.fullmatch(part.lower()) and part.lower() not in entities
-        for word in re.split(r"[-.\s+]", part.lower())
-        if word
-    ]
-    if not words or words[-1] in _NO_SCANS:
+    words = _words(path)
+    if not words or is_called_like_labels(path):
         return None
     found = [_BY_ALIAS[word] for word in words if word in _BY_ALIAS]
     if "flair" in found:
@@ -78,8 +70,24 @@ def channel_of_file(path: Path) -> str | None:
     channel = found[-1]
     if words[-1] not in _BY_ALIAS and len(set(found)) > 1:
         return None
-    agent = bool(entities) or any(word in _CONTRAST_AGENT for word in words)
+    agent = any(part.startswith("ce-") for part in _parts(path)) or any(word in _CONTRAST_AGENT for word in words)
     return "t1ce" if channel == "t1" and agent else channel
+
+
+def is_called_like_labels(path: Path) -> bool:
+    """Whether a file's name ends as those of masks and label maps do: `sub-01_dseg.nii.gz`, `tumour.nii.gz`."""
+    words = _words(path)
+    return bool(words) and words[-1] in _NO_SCANS
+
+
+def _parts(path: Path) -> list[str]:
+    return stem(path).lower().split("_")
+
+
+def _words(path: Path) -> list[str]:
+    """The words of a file's name in lower case, without BIDS entities."""
+    parts = [part for part in _parts(path) if not _ENTITY.fullmatch(part) and not part.startswith("ce-")]
+    return [word for part in parts for word in re.split(r"[-.\s+]", part) if word]
 
 
 def words_without_channel(path: Path) -> str:

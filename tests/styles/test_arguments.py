@@ -96,6 +96,7 @@ def test_links_are_scans_of_whom_they_are_called_after(tmp_path: Path) -> None:
         (["t1x=t1.nii.gz"], "'t1x' is not a channel"),
         (["@ct"], "'ct' is not a channel"),
         (["plain.nii.gz"], "does not tell its contrast; say it, as in --style flair="),
+        (["sub-1_dseg.nii.gz"], "is called like a label map; give the scan"),
         (["scan.jpg"], "scan.jpg is no NIfTI file"),
         (["t1.nii.gz", "t1.nii.gz"], "given twice"),
         (["t1.nii.gz", "flair=t1.nii.gz"], "given as t1 and as flair"),
@@ -108,7 +109,7 @@ def test_what_cannot_be_used_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    touch(tmp_path / "t1.nii.gz", tmp_path / "plain.nii.gz", tmp_path / "scan.jpg")
+    touch(*(tmp_path / name for name in ("t1.nii.gz", "plain.nii.gz", "sub-1_dseg.nii.gz", "scan.jpg")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         parse_styles(values)
