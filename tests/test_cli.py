@@ -51,10 +51,13 @@ def run(monkeypatch, command_line):
 def weights(slice_folder, tmp_path_factory):
     """Weights of the tiny preset, trained through the command line."""
     out = tmp_path_factory.mktemp("cli") / "weights"
-    for command in ("train-labels", "train-images"):
-        arguments = [command, str(slice_folder), "--out", str(out), "--preset", "tiny", "--quiet"]
-        arguments += ["--perceptual", "self"] if command == "train-images" else []
-        subprocess.run([sys.executable, "-m", "brainspade_cli.cli", *arguments], check=True, capture_output=True)
+    for command in (["train-labels"], ["train-images", "--perceptual", "self"]):
+        arguments = [*command, slice_folder, "--out", out, "--preset", "tiny", "--quiet"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["brainspade", *map(str, arguments)])
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        assert not ended.value.code
     return out
 
 
