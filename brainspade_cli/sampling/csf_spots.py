@@ -27,30 +27,35 @@ MAD_TO_SD = 1.4826
 TISSUES = np.arange(BACKGROUND + 1, TUMOUR)
 
 
-def with_fewer_spots(images: NDArray[np.float32], draw: LabelDraw, plan: PairPlan, index: int) -> NDArray[np.float32]:
+def with_fewer_spots(
+    images: NDArray[np.float32], draw: LabelDraw, plan: PairPlan, index: int
+) -> tuple[NDArray[np.float32], tuple[int, ...]]:
     """Images of pair `index`, without bright spots in CSF in half of the pairs, which the plan's seed chooses.
 
-    `images`: float32 (channels, 192, 256), z-scored over the brain, painted on `draw`; what is returned is alike.
+    `images`: float32 (channels, 192, 256), z-scored over the brain, painted on `draw`; what is returned is alike, and
+    how many pixels of each were spots or too bright beside one.
     """
     if generator(plan.seed, Stream.CSF_SPOTS, index).random() < KEPT:
-        return images
-    return np.stack([without_spots(image, draw) for image in images])
+        return images, (0,) * len(images)
+    without, pixels = zip(*(without_spots(image, draw) for image in images), strict=True)
+    return np.stack(without), pixels
 
 
-def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> NDArray[np.float32]:
+def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> tuple[NDArray[np.float32], int]:
     """An image (X, Y), z-scored, in which spots in CSF are as dark as the tissues that its PV maps have there.
 
     So is what is too bright beside a spot. Spots become as smooth as PV maps are. Near lesions everything stays, for
-    their borders are bright as well, and so does an image whose CSF is brighter than its brain, as in a T2.
+    their borders are bright as well, and so does an image whose CSF is brighter than its brain, as in a T2. With the
+    image comes how many of its pixels this was; those beside, into which they are blended, are not counted.
     """
     label = draw.label
     brain, csf = label != BACKGROUND, label == CSF
     if not csf.any():
-        return image
+        return image, 0
     centre, spread = robust_scale(image[brain])
     peaks = csf & (image > centre + PEAK * spread)
     if not peaks.any() or np.median(image[csf]) >= centre + FOOT * spread:
-        return image
+        return image, 0
     far = ~_near_lesions(label)
     parts, count = ndimage.label(csf & far & (image > centre + FOOT * spread), DIAGONALS_TOO)
     is_spot = np.zeros(count + 1, bool)
@@ -64,7 +69,8 @@ def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> NDArray[np.flo
     replaced = spots | beside
     # Beside what is replaced, the less the further: a hard edge would show.
     share = np.maximum(replaced, ndimage.gaussian_filter(replaced.astype(np.float32), BLEND_PIXELS)) * (brain & far)
-    return image + share * (np.minimum(expected, image) - image)
+    darker = np.minimum(expected, image)
+    return image + share * (darker - image), int((replaced & (darker < image)).sum())
 
 
 def robust_scale(values: NDArray[np.floating]) -> tuple[np.floating, np.floating]:

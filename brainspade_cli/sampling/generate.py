@@ -107,9 +107,8 @@ def _pair(
     index: int, draw: LabelDraw, painted: NDArray[np.float32], styles: tuple[StyleChoice, ...], plan: PairPlan
 ) -> Pair:
     """What was painted (channels, 192, 256) as a pair."""
-    images = with_fewer_spots(painted, draw, plan, index)
-    spot_pixels = (images != painted).sum(axis=(1, 2))
-    return Pair(index, draw, images, styles, tuple(spot_pixels.tolist()))
+    images, spot_pixels = with_fewer_spots(painted, draw, plan, index)
+    return Pair(index, draw, images, styles, spot_pixels)
 
 
 class Painter:

@@ -57,7 +57,7 @@ def mended(*places: tuple[Place, float], label: NDArray[np.uint8] = PLAIN) -> ND
     image = image_of(label)
     for place, value in places:
         image[place] = value
-    return without_spots(image.copy(), draw_of(label)) != image
+    return without_spots(image.copy(), draw_of(label))[0] != image
 
 
 def test_a_bright_spot_in_csf_becomes_as_dark_as_csf_is() -> None:
@@ -65,11 +65,21 @@ def test_a_bright_spot_in_csf_becomes_as_dark_as_csf_is() -> None:
     spotted = image.copy()
     spotted[SPOT] = BRIGHT
     spotted[99:103, 126] = at(1.5)  # less bright, and part of it, corner to corner
-    result = without_spots(spotted, draw_of(PLAIN))
+    result, _ = without_spots(spotted, draw_of(PLAIN))
     assert result[spotted != image] == pytest.approx(MEANS[CSF], abs=0.1)
     far = ~ndimage.binary_dilation(spotted != image, DIAGONALS_TOO, BLEND_REACH)
     assert (result[far] == image[far]).all()
     assert np.abs(result - image)[spotted == image].max() < 1
+
+
+def test_pixels_of_spots_and_too_bright_ones_beside_are_counted_and_blended_ones_are_not() -> None:
+    spotted = image_of(PLAIN)
+    spotted[SPOT] = BRIGHT
+    spotted[99, 121:126] = at(1.5)  # part of it
+    spotted[94, 121:123] = at(0.9)  # beside it, not too bright
+    changed = without_spots(spotted.copy(), draw_of(PLAIN))[0] != spotted
+    assert changed.sum() > 25
+    assert without_spots(spotted.copy(), draw_of(PLAIN))[1] == 25
 
 
 def test_what_is_no_part_of_a_spot_stays() -> None:
@@ -93,7 +103,7 @@ def test_what_is_too_bright_beside_a_spot_becomes_as_tissue_is(value: float, goe
     spotted = image.copy()
     spotted[SPOT] = BRIGHT
     spotted[88:95, 121:126] = at(value)
-    result = without_spots(spotted, draw_of(label))
+    result, _ = without_spots(spotted, draw_of(label))
     near = np.s_[95 - HALO_PIXELS : 95, 121:126]
     assert (result[near] == pytest.approx(MEANS[WM], abs=0.1)) == goes
     beyond = np.s_[88 : 95 - HALO_PIXELS, 121:126]
@@ -109,7 +119,7 @@ def test_nothing_outside_the_brain_is_painted() -> None:
     label[:95] = BACKGROUND
     image = image_of(label)
     image[SPOT] = image[93:95, 121:126] = BRIGHT
-    result = without_spots(image.copy(), draw_of(label))
+    result, _ = without_spots(image.copy(), draw_of(label))
     assert (result[93:95] == image[93:95]).all()
     assert (result[SPOT] < 0).all()
 
@@ -122,7 +132,7 @@ def test_partial_volumes_of_a_spot_become_a_mixture() -> None:
     maps[CSF, x, y], maps[WM, x, y] = 153, 102
     spotted = image_of(PLAIN)
     spotted[SPOT] = BRIGHT
-    result = without_spots(spotted, LabelDraw(maps, PLAIN, 0.0, lesion=False))
+    result, _ = without_spots(spotted, LabelDraw(maps, PLAIN, 0.0, lesion=False))
     assert result[x, y] == pytest.approx(0.6 * MEANS[CSF] + 0.4 * MEANS[WM], abs=0.1)
 
 
@@ -140,20 +150,22 @@ def test_all_else_stays(label: NDArray[np.uint8], csf: float, spot: float | None
     image = image_of(label, csf)
     if spot is not None:
         image[SPOT] = spot
-    assert (without_spots(image.copy(), draw_of(label)) == image).all()
+    result, pixels = without_spots(image.copy(), draw_of(label))
+    assert (result == image).all()
+    assert pixels == 0
 
 
 @pytest.mark.parametrize("csf", [MEANS[CSF], at(0.8)])
 def test_csf_as_bright_as_the_brain_loses_its_spots_as_well(csf: float) -> None:
     image = image_of(PLAIN, csf)
     image[SPOT] = BRIGHT
-    assert without_spots(image, draw_of(PLAIN))[SPOT] == pytest.approx(csf, abs=0.1)
+    assert without_spots(image, draw_of(PLAIN))[0][SPOT] == pytest.approx(csf, abs=0.1)
 
 
 def test_nothing_becomes_brighter() -> None:
     image = image_of(PLAIN)
     image[SPOT] = BRIGHT
-    assert (without_spots(image, draw_of(PLAIN)) <= image).all()
+    assert (without_spots(image, draw_of(PLAIN))[0] <= image).all()
 
 
 @pytest.mark.parametrize("lesion", [TUMOUR, OEDEMA])
@@ -170,17 +182,16 @@ def test_a_pair_keeps_its_spots_or_loses_them_in_every_channel(seed: int, index:
     spotted = image_of(PLAIN)
     spotted[SPOT] = BRIGHT
     images, draw, plan = np.stack([spotted, image_of(PLAIN), spotted]), draw_of(PLAIN), PairPlan(seed)
-    result = with_fewer_spots(images, draw, plan, index)
+    result, pixels = with_fewer_spots(images, draw, plan, index)
     lost = generator(seed, Stream.CSF_SPOTS, index).random() >= csf_spots.KEPT
     assert [bool((one != other).any()) for one, other in zip(result, images, strict=True)] == [lost, False, lost]
     assert result.dtype == np.float32
+    assert pixels == ((20, 0, 20) if lost else (0, 0, 0))
 
 
 def test_as_many_pairs_keep_their_spots_as_are_to(monkeypatch: pytest.MonkeyPatch) -> None:
     spotted = image_of(PLAIN)
     spotted[SPOT] = BRIGHT
     monkeypatch.setattr(csf_spots, "KEPT", 0.2)
-    kept = [
-        (with_fewer_spots(spotted[None], draw_of(PLAIN), PairPlan(7), index) == spotted).all() for index in range(200)
-    ]
-    assert np.mean(kept) == pytest.approx(0.2, abs=0.08)
+    pixels = [with_fewer_spots(spotted[None], draw_of(PLAIN), PairPlan(7), index)[1] for index in range(200)]
+    assert np.mean([one == (0,) for one in pixels]) == pytest.approx(0.2, abs=0.08)
