@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,10 +56,9 @@ class Drawn:
 def draw(bundle: Bundle, compute: Compute, plan: PairPlan, count: int, cache: Path, reporter: Reporter) -> Drawn:
     """The first `count` labels of a plan, each at its first attempt; kept in `cache`, for 1000 steps take long."""
     name = f"{plan.population}-{plan.sampler}-{plan.steps}-{plan.seed}-{count}-{compute.precision}"
-    parts = (f"denoiser_{plan.population}", "label_autoencoder")
-    marks = [bundle.hashes()[f"{part}.safetensors"][:12] for part in parts]
-    if plan.sampler == FITTED:
-        marks.append(hashlib.sha256(repr(bundle.config.solvers[plan.population]).encode()).hexdigest()[:12])
+    # The configuration has where structures lie, and the fitted sampler.
+    parts = (f"denoiser_{plan.population}.safetensors", "label_autoencoder.safetensors", "config.json")
+    marks = [bundle.hashes()[part][:12] for part in parts]
     path = cache / f"{name}-{'-'.join(marks)}-{PAIRS_VERSION}.npz"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -55,6 +55,11 @@ def seconds_of_ours(options: dict[str, Any], args: argparse.Namespace) -> float:
             begun = time.perf_counter()
             run_sampling(request, Reporter(quiet=True))
             walls.append(time.perf_counter() - begun)
+    if walls[1] <= walls[0]:
+        raise BrainspadeError(
+            f"{2 * pairs} pairs took no longer than {pairs}: too few to tell how fast they are made, or other work"
+            " slows this machine; give --pairs a larger number."
+        )
     return (walls[1] - walls[0]) / pairs
 
 

@@ -65,7 +65,8 @@ class Meter:
 def busy_seconds(request: SampleRequest, device: torch.device) -> tuple[dict[str, float], float]:
     """Run a request; seconds by part, and all busy seconds (a CPU's) or wall seconds (else).
 
-    The networks are watched where the bundle hands them out, the writer and the look through labels where they run.
+    The networks are watched where the bundle hands them out, the writer and post-processing where they run: the look
+    through labels, the soft borders of lesions, the faint oedemas, and the spots in CSF.
     """
     meter = Meter(device)
     network, write, look = Bundle.network, case_writer.CaseWriter._write, label_blocks.GeneratedLabels._label
@@ -93,6 +94,10 @@ def busy_seconds(request: SampleRequest, device: torch.device) -> tuple[dict[str
         (Bundle, "network", watched, network),
         (case_writer.CaseWriter, "_write", timed("writing", write), write),
         (label_blocks.GeneratedLabels, "_label", timed("post-processing", look), look),
+        *(
+            (generate, name, timed("post-processing", getattr(generate, name)), getattr(generate, name))
+            for name in ("with_contrast", "mixture", "with_fewer_spots")
+        ),
     )
     if device.type != "cpu":
         # Else each lane's clock would count what the device does for the others.
