@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from brainspade_cli.anatomy import LABELS
 from brainspade_cli.console import Reporter
 from brainspade_cli.files import replacing, write_json
 from brainspade_cli.geometry import grid_affine
+from brainspade_cli.locks import hold, let_go
 from brainspade_cli.nnunet.dataset import RawCase
 from brainspade_cli.nnunet.export import export
 from brainspade_cli.nnunet.planes import NIFTI
@@ -31,7 +33,10 @@ from brainspade_cli.slices import ScanRecord, SliceSet
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training of an arm. `volumes`: name of a test scan -> its segmentation; `seconds`: what it took."""
+    """A finished training of an arm. `volumes`: name of a test scan -> its segmentation.
+
+    `seconds`: how long it took, or since when it was last gone on with.
+    """
 
     arm: str
     number: int
@@ -54,12 +59,14 @@ def run_study(
     for arm in arms:
         recipes = experiment.arms[arm]
         key = arm_key(experiment.task, recipes)
-        raw = task_set(experiment.task, recipes, shop, work / "raw" / key)
-        for number in range(trainings):
-            folder = work / "trainings" / segmenter.key / key / f"training-{seed + number}"
-            seconds = _train(segmenter, raw, folder, seed + number, f"{experiment.name} {arm}", shop.reporter)
-            volumes = _segment(segmenter, raw, folder, experiment.test, test, shop.reporter)
-            finished.append(Training(arm, number, volumes, seconds))
+        name = f"{experiment.name} {arm}"
+        with _alone(work / "trainings" / segmenter.key / f"{key}.lock", name, shop.reporter):
+            raw = task_set(experiment.task, recipes, shop, work / "raw" / key)
+            for number in range(trainings):
+                folder = work / "trainings" / segmenter.key / key / f"training-{seed + number}"
+                seconds = _train(segmenter, raw, folder, seed + number, name, shop.reporter)
+                volumes = _segment(segmenter, raw, folder, experiment.test, test, shop.reporter)
+                finished.append(Training(arm, number, volumes, seconds))
     return finished
 
 
@@ -130,8 +137,24 @@ def read_volume(path: Path) -> NDArray[np.uint8]:
     return volume
 
 
+@contextmanager
+def _alone(path: Path, name: str, reporter: Reporter) -> Iterator[None]:
+    """Hold a lock file, once another experiment that trains this arm as well is through with it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = hold(path)
+    if handle is None:
+        reporter.say(f"{name}: another run is at work on this arm; waiting for it.")
+    while handle is None:
+        time.sleep(1)
+        handle = hold(path)
+    try:
+        yield
+    finally:
+        let_go(path, handle)
+
+
 def _train(segmenter: Segmenter, raw: Path, folder: Path, seed: int, name: str, reporter: Reporter) -> float:
-    """Train unless that is done; returns the seconds that it took, in all."""
+    """Train unless that is done; returns the seconds of the run that finished it."""
     record = folder / "training.json"
     if record.is_file():
         reporter.say(f"{name}, training {seed}: finished before.")

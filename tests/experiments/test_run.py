@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import nibabel as nib
@@ -16,6 +17,7 @@ from sets import STORAGE, hard_labels, write_style
 from study import read_volume
 
 from brainspade_cli.errors import InputError
+from brainspade_cli.locks import hold, let_go
 from brainspade_cli.nnunet.dataset import read_dataset
 from brainspade_cli.nnunet.planes import read_plane
 from brainspade_cli.slices import BACKGROUND_VALUE, open_slice_set
@@ -108,6 +110,18 @@ def test_there_is_no_such_thing_as_none_of_them(experiments, capsys, option):
         experiments("3.1", option, "0")
     assert ended.value.code == 2
     assert "'0' is no whole number from 1 on" in capsys.readouterr().err
+
+
+def test_an_arm_that_another_run_trains_is_waited_for(experiments, tmp_path):
+    experiments("3.1", "--arms", "R", "--steps", "2")
+    (arm,) = (tmp_path / "trainings").glob("*/*")
+    lock = arm.with_name(f"{arm.name}.lock")
+    handle = hold(lock)
+    threading.Timer(0.5, let_go, (lock, handle)).start()
+    said = experiments("3.1", "--arms", "R", "--steps", "2").err
+    assert "3.1 R: another run is at work on this arm; waiting for it." in said
+    assert said.count("finished before") == 1
+    assert not lock.exists()
 
 
 def test_tumours_are_learnt_from_two_channels_of_synthetic_and_real_pairs(experiments, tmp_path):
