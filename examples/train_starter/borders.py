@@ -83,7 +83,7 @@ def main(folder: Path, weights: str) -> None:
         profiles: defaultdict[str, list[list[float]]] = defaultdict(list)
         off: defaultdict[str, list[float]] = defaultdict(list)
         for scan in slices.select(split="train", population="tumour"):
-            if modality not in scan.modalities:
+            if modality not in scan.modalities or not scan.has_labels:
                 continue
             for label, shown in examples(slices, scan, modality, encoder, painter):
                 near = (np.abs(signed_distance(label)) <= NEAR) & (label != BACKGROUND)

@@ -30,6 +30,8 @@ def main(slices: Path, dataset: Path) -> None:
     people: dict[str, list[float]] = {}
     found = open_slice_set(slices)
     for scan in found.select(split="train", population="tumour"):
+        if not scan.has_labels:
+            continue
         labels = np.asarray(found.labels(scan)[::STRIDE]).argmax(axis=1)
         for modality in scan.modalities:
             images = np.asarray(found.images(scan, modality)[::STRIDE], np.float32)

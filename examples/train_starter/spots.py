@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainspade_cli.anatomy import BACKGROUND, CSF, TUMOUR
+from brainspade_cli.anatomy import BACKGROUND, CSF, LABELS, TUMOUR
 from brainspade_cli.errors import InputError
 from brainspade_cli.nnunet.dataset import read_dataset
 from brainspade_cli.nnunet.planes import read_plane
@@ -49,7 +49,7 @@ def of_people(slices: Path, modality: str) -> Iterator[Labelled]:
     """Height, label and image of every slice of the training patients who have the modality."""
     found = open_slice_set(slices)
     for scan in found.select(split="train", population="tumour"):
-        if modality in scan.modalities:
+        if modality in scan.modalities and scan.has_labels:
             labels = np.asarray(found.labels(scan)).argmax(axis=1)
             images = np.asarray(found.images(scan, modality), np.float32)
             yield from zip(scan.positions, labels, images, strict=True)
@@ -60,6 +60,8 @@ def of_pairs(dataset: Path, modality: str) -> Iterable[Labelled]:
     made = read_dataset(dataset)
     if modality not in made.header.channel_names:
         raise InputError(f"{dataset} has no channel {modality}; there are {', '.join(made.header.channel_names)}.")
+    if made.header.plain_labels != {one.name: one.channel for one in LABELS}:
+        raise InputError(f"{dataset} has other labels than those that `brainspade sample` writes; give its dataset.")
     channel = made.header.channel_names.index(modality)
     for case in made.cases:
         label, height = read_plane(case.label)

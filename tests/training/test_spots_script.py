@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from brainspade_cli.anatomy import CSF, LABELS
+from brainspade_cli.errors import InputError
 from brainspade_cli.nnunet.raw import RawLayout, write_case, write_dataset_json
+from brainspade_cli.slices import open_slice_set, write_record
 from tests.example_scripts import example_script
 from tests.sampling.parts import ellipse_label
 
@@ -34,3 +38,22 @@ def test_spots_are_counted_at_their_heights(
     assert printed["pairs, 20 to 60 mm"] == f"1 slices, 100% with spots, {bright:.1f} in 1,000 pixels of CSF"
     assert printed["pairs, -60 to -40 mm"] == "no slices"
     assert len(printed) == 8
+
+
+def test_people_count_whose_labels_are_known(slice_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "slices"
+    shutil.copytree(slice_folder, folder)
+    scan = next(iter(open_slice_set(folder).select(split="train", population="tumour")))
+    (folder / "scans" / scan.name / "labels.npy").unlink()
+    write_record(folder, replace(scan, has_labels=False))
+    spots = example_script("train_starter/spots.py")
+    heights = [height for height, _, _ in spots.of_people(folder, "flair")]
+    assert heights == [-10.0 + 10.0 * k for k in range(6)] * 2
+
+
+def test_a_dataset_that_numbers_its_labels_otherwise_is_refused(slice_folder: Path, tmp_path: Path) -> None:
+    RawLayout(tmp_path, ".nii.gz").create()
+    write_case(RawLayout(tmp_path, ".nii.gz"), "a", np.zeros((1, 192, 256), np.int16), ellipse_label() * 0, 0.0)
+    write_dataset_json(tmp_path, {"background": 0, "csf": 1}, ("flair",), 1, ".nii.gz")
+    with pytest.raises(InputError, match="has other labels than those that `brainspade sample` writes"):
+        example_script("train_starter/spots.py").main(slice_folder, tmp_path, "flair")
