@@ -264,7 +264,8 @@ def _scans(
         there = ", ".join(sorted({scan.dataset for scan in slices.scans}))
         raise InputError(
             f"{slices.folder} has no labelled {split} scans of dataset {dataset} with {' and '.join(modalities)}"
-            f" (its datasets: {there}); name others with --healthy and --patients, or prepare some."
+            f" (its datasets: {there}); its report.tsv says what became of each scan: prepare what is missing, or name"
+            " other datasets with --healthy and --patients."
         )
     return found
 

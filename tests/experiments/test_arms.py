@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -5,9 +6,11 @@ from arms import EXPERIMENTS, FEW_PATIENTS, Choices, experiment
 from sets import REAL, SIMULATED, SYNTHETIC, Recipe, mark_of
 
 from brainspade_cli.errors import InputError
+from brainspade_cli.preparing.scan_table import find_scans
 from brainspade_cli.sampling.run import PAIRS_VERSION
 from brainspade_cli.slices import open_slice_set
 from tests.conftest import make_scan
+from tests.experiments.conftest import FOLDER
 
 CHOICES = Choices("rings", "lesions", "training", "patients", pairs=8, stride=2, seed=0, weights="w1")
 
@@ -121,3 +124,18 @@ def test_as_few_people_as_chosen_give_the_style_and_nothing_else_changes(slices,
 def test_datasets_that_are_not_there_are_named(slices):
     with pytest.raises(InputError, match=r"no labelled train scans of dataset nobody.*rings"):
         experiment("3.1", slices, Choices(**{**vars(CHOICES), "healthy": "nobody"}))
+
+
+def test_the_table_that_the_guide_shows_gives_every_experiment_its_people(tmp_path):
+    (table,) = re.findall(r"```\n(subject\t.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "people.tsv").write_text(table)
+    for name in re.findall(r"\S+\.nii\.gz", table):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    scans = find_scans(tmp_path / "people.tsv")
+    parts = {("oasis", "train"), ("oasis", "held-out"), ("brats", "train"), ("brats", "held-out")}
+    assert {(scan.dataset, scan.split) for scan in scans} == parts
+    # Without these nobody's deep grey matter and brainstem are known.
+    assert any(scan.regions for scan in scans if scan.split == "train")
+    assert all({"t1", "flair"} <= set(scan.images) and scan.tumour for scan in scans if scan.dataset == "brats")
