@@ -48,16 +48,17 @@ class StylePlace:
 
     def words(self, name: str, channel: str) -> str:
         """Say where the style `name`, called `channel`, lies, for one that is outside."""
-        theirs = f"distance {self.nearest_distance:.2f}, where 19 of 20 of theirs lie within {self.nearest_limit:.2f}"
         if self.distance is None:
             return (
-                f"The weights have no styles of {channel}; nearest to {name} are their {self.nearest} styles: {theirs}."
+                f"The weights have no styles of {channel}; nearest to {name} are their {self.nearest} styles: distance"
+                f" {self.nearest_distance:.2f}, where 19 of 20 of theirs lie within {self.nearest_limit:.2f}."
             )
         if self.mistaken:
             return (
                 f"{name} is called {channel} and looks to the weights like {self.nearest}, and so may what is painted"
-                f" after it: {theirs}; its distance from the {channel} styles that they saw is {self.distance:.2f}."
-                f" If it is no {self.nearest}, look at the preview."
+                f" after it: it lies {self.nearest_distance:.2f} from the {self.nearest} styles that they saw, and"
+                f" {self.distance:.2f} from the {channel} ones. If it is {self.nearest}, call it so; if not, look at"
+                " the preview before you use the pairs."
             )
         return (
             f"{name} lies outside the {channel} styles that the weights saw: distance {self.distance:.2f}, where 19 of"
