@@ -158,10 +158,12 @@ def evaluations(bundle: Bundle, compute: Compute, plan: PairPlan, args: argparse
     for point in (noise, *points):
         summary = point.distance.summary
         families = ", ".join(f"{name} {figure.value:.2f}" for name, figure in point.distance.families.items())
-        name = f"{point.sampler}, another seed" if point is noise else point.sampler
+        name, other = point.sampler, f"{point.differing:.1%}"
+        if point is noise:
+            name, other = f"{name}, another seed", "-"
         lines.append(
             f"| {name} | {point.steps} | {summary.value:.3f} ({summary.low:.3f} to {summary.high:.3f}) | {families} | "
-            f"{point.differing:.1%} | {point.failed:.1%} |"
+            f"{other} | {point.failed:.1%} |"
         )
     return lines
 

@@ -57,6 +57,7 @@ def test_the_plain_way_and_the_curve_run(tmp_path: Path) -> None:
     assert [row[3:] for row in rows if row[0].startswith(("our", "DDIM"))] == [["100%", "1.0"], *[["0%", "-"]] * 2]
     differing = {(row[0], row[1]): row[4] for row in rows if row[0].startswith("ddim")}
     assert differing["ddim", "6"] == "0.0%", "the reference itself"
+    assert differing["ddim, another seed", "6"] == "-", "drawn from other noise"
     assert float(differing["ddim", "2"].rstrip("%")) > 0
     assert (tmp_path / "out" / "curve.png").stat().st_size > 1000
 
