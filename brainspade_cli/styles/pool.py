@@ -18,6 +18,7 @@ from brainspade_cli.networks.style_encoder import StyleEncoder, sample_style
 from brainspade_cli.sampling.lanes import Lanes
 from brainspade_cli.sampling.randomness import Stream, generator
 from brainspade_cli.styles.arguments import StyleArgument, channels_of
+from brainspade_cli.styles.codes import drawn_together, median_code, towards_known
 from brainspade_cli.styles.intensities import IntensityScale, intensity_scale
 from brainspade_cli.styles.notes import StyleNote
 from brainspade_cli.styles.scan import load_style
@@ -26,9 +27,6 @@ from brainspade_cli.styles.style_range import StylePlace, StyleRange, style_rang
 ENCODER_BATCH = 16
 # So many scans are read at once: a head takes some 300 MB, and much more while its skull is taken off.
 MOST_READERS = 4
-# How far a slice's code keeps its own way from the median code of its scan. A scan has one contrast, which its lowest
-# and highest slices, or a face left on, show badly: alone, some of them got a T1 painted like a FLAIR.
-OWN_SHARE = 0.25
 # So many scans keep their slices for the preview (6 MB each); the codes of any number of scans cost next to nothing.
 SCANS_SHOWN = 16
 
@@ -104,6 +102,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     refusals: dict[str, str] = {}
     encoder = bundle.network("style_encoder") if any(argument.path for argument in arguments) else None
     known = style_range(bundle)
+    banked = {channel: bundle.style_bank(channel).mean for channel in known.modalities}
 
     def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[StyleNote, ...]]:
         place, argument = item
@@ -111,7 +110,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
             return _from_bank(bundle, known, argument), ()
         try:
             assert isinstance(encoder, StyleEncoder)
-            return _from_scan(encoder, known, argument, keep=place < SCANS_SHOWN)
+            return _from_scan(encoder, known, banked.get(argument.channel), argument, keep=place < SCANS_SHOWN)
         except ScanError as error:
             if not argument.optional:
                 raise
@@ -172,8 +171,9 @@ def _lacking(sources: Sequence[StyleSource], channels: Sequence[str]) -> Iterato
 
 @torch.inference_mode()
 def _from_scan(
-    encoder: StyleEncoder, known: StyleRange, argument: StyleArgument, keep: bool
+    encoder: StyleEncoder, known: StyleRange, banked: torch.Tensor | None, argument: StyleArgument, keep: bool
 ) -> tuple[StyleSource, tuple[StyleNote, ...]]:
+    """A scan's styles, near to the codes `banked` of its channel where the bank has enough to say what is usual."""
     assert argument.path is not None
     scan = load_style(argument.path)
     images = torch.from_numpy(scan.slices)[:, None]
@@ -183,7 +183,7 @@ def _from_scan(
     except InputError as error:
         raise ScanError(f"{argument.path} cannot be a style. {error}") from error
     means = torch.cat([mean for mean, _ in codes])
-    place = known.place(argument.channel, _median_code(means).double().numpy())
+    place = known.place(argument.channel, median_code(means).double().numpy())
     if scan.skull and not scan.stripped and place is not None and place.mistaken:
         raise ScanError(
             f"{argument.path} shows a skull that was not taken off, and the middle of the head looks to the weights"
@@ -196,7 +196,7 @@ def _from_scan(
         name=one_line(argument.path.name),
         sha256=sha256(argument.path),
         subject=argument.subject,
-        mean=_drawn_together(means),
+        mean=drawn_together(means if banked is None else towards_known(means, banked)),
         log_variance=torch.cat([log_variance for _, log_variance in codes]),
         scale=scale,
         slices=scan.slices.astype(np.float16) if keep else None,
@@ -207,21 +207,6 @@ def _from_scan(
         return source, scan.notes
     misplaced = StyleNote(place.words(str(argument.path), argument.channel), argument.path, outside=True)
     return source, (*scan.notes, misplaced)
-
-
-def _drawn_together(codes: torch.Tensor) -> torch.Tensor:
-    """The codes (S, style_dim) of a scan's slices, drawn towards their median; one slice alone keeps its code."""
-    centre = _median_code(codes)
-    return centre + OWN_SHARE * (codes - centre)
-
-
-def _median_code(codes: torch.Tensor) -> torch.Tensor:
-    """The median of codes (S, style_dim) in each dimension, (style_dim,): of an even number, between the middle two.
-
-    torch's own is the lower of the two, and so too low in every dimension.
-    """
-    ordered = codes.sort(dim=0).values
-    return (ordered[(len(codes) - 1) // 2] + ordered[len(codes) // 2]) / 2
 
 
 def _from_bank(bundle: Bundle, known: StyleRange, argument: StyleArgument) -> StyleSource:

@@ -9,7 +9,7 @@ from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, ScanError, WeightsError
 from brainspade_cli.styles.arguments import parse_styles
-from brainspade_cli.styles.pool import OWN_SHARE, StylePool, _drawn_together, _median_code, load_styles
+from brainspade_cli.styles.pool import StylePool, load_styles
 from tests.sampling.parts import flat_pool, quiet, style_scan, tiny_bundle
 
 
@@ -134,19 +134,3 @@ def test_people_who_lack_a_channel_are_told_of(
 def test_a_contrast_that_the_weights_never_saw_is_allowed_and_said(bundle: Bundle, scans: Path) -> None:
     pool = load_styles(bundle, parse_styles([f"swi={scans}/sub-2/t1.nii.gz"]), quiet())
     assert any("never saw swi" in note.text and note.outside for note in pool.notes)
-
-
-def test_an_odd_slice_takes_the_contrast_of_its_scan() -> None:
-    codes = torch.tensor([[1.0, -1.0]] * 6 + [[1.2, -1.2], [-9.0, 9.0]])
-    drawn = _drawn_together(codes)
-    assert (drawn - codes[0]).abs().max() <= OWN_SHARE * 10 + 1e-6
-    assert torch.equal(drawn[0], codes[0])
-    assert not torch.equal(drawn[6], codes[0])
-    assert torch.equal(_drawn_together(codes[-1:]), codes[-1:])
-
-
-def test_an_even_number_of_slices_has_its_centre_between_the_middle_two() -> None:
-    codes = torch.tensor([[0.0], [1.0], [3.0], [9.0]])
-    assert _median_code(codes).tolist() == [2.0]
-    assert _drawn_together(codes).tolist() == [[2 + OWN_SHARE * (code - 2)] for code in (0.0, 1.0, 3.0, 9.0)]
-    assert torch.equal(_median_code(codes[:3]), codes[1])

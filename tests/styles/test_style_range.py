@@ -132,7 +132,7 @@ def test_a_head_that_looks_like_another_modality_is_refused_until_it_is_stripped
 
     def loaded(skull: bool, stripped: bool, code: float = APART) -> StylePool:
         monkeypatch.setattr(pool, "load_style", lambda path: replace(load_style(path), skull=skull, stripped=stripped))
-        monkeypatch.setattr(pool, "_median_code", lambda codes: torch.full((WIDTH,), code))
+        monkeypatch.setattr(pool, "median_code", lambda codes: torch.full((WIDTH,), code))
         return load_styles(bundle, parse_styles([str(scan)]), quiet())
 
     with pytest.raises(ScanError, match=r"t1\.nii\.gz shows a skull .* like flair, not t1: so would"):
