@@ -40,8 +40,8 @@ class Pair:
     """One label and its images.
 
     `draw`: the label, its PV maps and how they came about. `images`: float32 (channels, 192, 256), z-scored,
-    `BACKGROUND_VALUE` outside the brain; `styles`: the style of each; `spot_pixels`: how many pixels of each were made
-    darker, for a bright spot was painted there in CSF (`csf_spots`).
+    `BACKGROUND_VALUE` outside the brain; `styles`: the style of each; `spot_pixels`: how many pixels of each were
+    bright spots in CSF, or too bright beside one, and were made darker (`csf_spots`).
     """
 
     index: int

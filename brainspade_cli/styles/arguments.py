@@ -87,7 +87,10 @@ def _read_value(value: str, channel: str | None) -> list[StyleArgument]:
         if found is None and not is_nifti(path):
             raise InputError(f"{path} is no NIfTI file (.nii, .nii.gz) by its name; convert it, or give another.")
         if found is None and is_called_like_labels(path):
-            raise InputError(f"{path} is called like a label map; give the scan whose contrast the images shall have.")
+            raise InputError(
+                f"{path} is called like a label map; give the scan whose contrast the images shall have,"
+                f" or say what it is if it is one, as in --style flair={path}."
+            )
         if found is None:
             raise InputError(f"The name of {path} does not tell its contrast; say it, as in --style flair={path}.")
         return [StyleArgument(found, _subject(path), path)]
@@ -128,6 +131,8 @@ def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[S
         )
     if not chosen:
         what = "a contrast" if channel is None else channel
+        if all(is_called_like_labels(file) for file in files):
+            raise InputError(f"All files in {value} are called like label maps; give scans.")
         raise InputError(
             f"No file name in {value} tells {what}; name the files' contrast, as in --style flair={value}."
         )

@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from simulate import simulate
+from waiting import alone
 
 from brainspade_cli.anatomy import LABELS
 from brainspade_cli.console import Reporter
@@ -99,6 +100,11 @@ def mark_of(scan: ScanRecord) -> str:
 
 def make_set(recipe: Recipe, shop: Workshop) -> Path:
     """Make a set, or find the one that is there; returns the folder of the raw dataset, whole."""
+    with alone(shop.folder / f"{recipe.key}.lock", recipe.key, shop.reporter):
+        return _made(recipe, shop)
+
+
+def _made(recipe: Recipe, shop: Workshop) -> Path:
     folder = shop.folder / recipe.key / "Dataset501_set"
     if (folder / "dataset.json").is_file() and recipe.kind not in (SYNTHETIC, SYNTHETIC_BY_DDIM, PAINTED):
         shop.reporter.say(f"{recipe.key}: there already.")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from scoring import Score, assemble, measure
 from segmenter import Segmenter
 from sets import REAL, STORAGE, Recipe, Workshop, case_name, hard_labels, make_set, mark_of, slice_of
+from waiting import alone
 
 from brainspade_cli.anatomy import LABELS
 from brainspade_cli.console import Reporter
 from brainspade_cli.files import replacing, write_json
 from brainspade_cli.geometry import grid_affine
-from brainspade_cli.locks import hold, let_go
 from brainspade_cli.nnunet.dataset import RawCase
 from brainspade_cli.nnunet.export import export
 from brainspade_cli.nnunet.planes import NIFTI
@@ -60,7 +59,7 @@ def run_study(
         recipes = experiment.arms[arm]
         key = arm_key(experiment.task, recipes)
         name = f"{experiment.name} {arm}"
-        with _alone(work / "trainings" / segmenter.key / f"{key}.lock", name, shop.reporter):
+        with alone(work / "raw" / f"{key}.lock", name, shop.reporter):
             raw = task_set(experiment.task, recipes, shop, work / "raw" / key)
             for number in range(trainings):
                 folder = work / "trainings" / segmenter.key / key / f"training-{seed + number}"
@@ -135,22 +134,6 @@ def read_volume(path: Path) -> NDArray[np.uint8]:
     """A segmented volume, (X, Y, slices)."""
     volume: NDArray[np.uint8] = np.asarray(nib.load(path).dataobj).astype(np.uint8)
     return volume
-
-
-@contextmanager
-def _alone(path: Path, name: str, reporter: Reporter) -> Iterator[None]:
-    """Hold a lock file, once another experiment that trains this arm as well is through with it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = hold(path)
-    if handle is None:
-        reporter.say(f"{name}: another run is at work on this arm; waiting for it.")
-    while handle is None:
-        time.sleep(1)
-        handle = hold(path)
-    try:
-        yield
-    finally:
-        let_go(path, handle)
 
 
 def _train(segmenter: Segmenter, raw: Path, folder: Path, seed: int, name: str, reporter: Reporter) -> float:

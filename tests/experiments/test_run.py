@@ -114,14 +114,25 @@ def test_there_is_no_such_thing_as_none_of_them(experiments, capsys, option):
 
 def test_an_arm_that_another_run_trains_is_waited_for(experiments, tmp_path):
     experiments("3.1", "--arms", "R", "--steps", "2")
-    (arm,) = (tmp_path / "trainings").glob("*/*")
+    (arm,) = (tmp_path / "raw").iterdir()
     lock = arm.with_name(f"{arm.name}.lock")
     handle = hold(lock)
     threading.Timer(0.5, let_go, (lock, handle)).start()
     said = experiments("3.1", "--arms", "R", "--steps", "2").err
-    assert "3.1 R: another run is at work on this arm; waiting for it." in said
+    assert "3.1 R: another run is at work on it; waiting until it is through." in said
     assert said.count("finished before") == 1
     assert not lock.exists()
+
+
+def test_a_set_that_another_run_makes_is_waited_for(experiments, tmp_path):
+    experiments("3.1", "--arms", "S", "--steps", "2")
+    (folder,) = (tmp_path / "sets").iterdir()
+    lock = folder.with_name(f"{folder.name}.lock")
+    handle = hold(lock)
+    threading.Timer(0.5, let_go, (lock, handle)).start()
+    # H needs S's pairs as well, and its own arm.
+    said = experiments("3.1", "--arms", "H", "--steps", "2").err
+    assert f"{folder.name}: another run is at work on it; waiting until it is through." in said
 
 
 def test_tumours_are_learnt_from_two_channels_of_synthetic_and_real_pairs(experiments, tmp_path):

@@ -73,13 +73,14 @@ def test_a_bright_spot_in_csf_becomes_as_dark_as_csf_is() -> None:
 
 
 def test_pixels_of_spots_and_too_bright_ones_beside_are_counted_and_blended_ones_are_not() -> None:
-    spotted = image_of(PLAIN)
+    label = PLAIN.copy()
+    label[88:95, 116:132] = WM
+    spotted = image_of(label)
     spotted[SPOT] = BRIGHT
     spotted[99, 121:126] = at(1.5)  # part of it
-    spotted[94, 121:123] = at(0.9)  # beside it, not too bright
-    changed = without_spots(spotted.copy(), draw_of(PLAIN))[0] != spotted
-    assert changed.sum() > 25
-    assert without_spots(spotted.copy(), draw_of(PLAIN))[1] == 25
+    spotted[94, 121:123] = at(1.8)  # beside it, and too bright
+    result, pixels = without_spots(spotted.copy(), draw_of(label))
+    assert (result != spotted).sum() > pixels == 20 + 5 + 2
 
 
 def test_what_is_no_part_of_a_spot_stays() -> None:

@@ -102,6 +102,7 @@ def test_links_are_scans_of_whom_they_are_called_after(tmp_path: Path) -> None:
         (["t1.nii.gz", "flair=t1.nii.gz"], "given as t1 and as flair"),
         (["@t2", "@t2"], "given twice"),
         (["empty"], "holds no NIfTI file"),
+        (["*_dseg.nii.gz"], "All files in .* are called like label maps; give scans"),
         (["*.nii.zip"], r"No NIfTI file .* is called \*\.nii\.zip"),
     ],
 )
