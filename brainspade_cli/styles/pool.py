@@ -102,7 +102,6 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     refusals: dict[str, str] = {}
     encoder = bundle.network("style_encoder") if any(argument.path for argument in arguments) else None
     known = style_range(bundle)
-    banked = {channel: bundle.style_bank(channel).mean for channel in known.modalities}
 
     def load(item: tuple[int, StyleArgument]) -> tuple[StyleSource | None, tuple[StyleNote, ...]]:
         place, argument = item
@@ -110,7 +109,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
             return _from_bank(bundle, known, argument), ()
         try:
             assert isinstance(encoder, StyleEncoder)
-            return _from_scan(encoder, known, banked.get(argument.channel), argument, keep=place < SCANS_SHOWN)
+            return _from_scan(encoder, known, argument, keep=place < SCANS_SHOWN)
         except ScanError as error:
             if not argument.optional:
                 raise
@@ -171,9 +170,9 @@ def _lacking(sources: Sequence[StyleSource], channels: Sequence[str]) -> Iterato
 
 @torch.inference_mode()
 def _from_scan(
-    encoder: StyleEncoder, known: StyleRange, banked: torch.Tensor | None, argument: StyleArgument, keep: bool
+    encoder: StyleEncoder, known: StyleRange, argument: StyleArgument, keep: bool
 ) -> tuple[StyleSource, tuple[StyleNote, ...]]:
-    """A scan's styles, near to the codes `banked` of its channel where the bank has enough to say what is usual."""
+    """A scan's styles, near to the codes that are known of its channel, where there are enough to say what is usual."""
     assert argument.path is not None
     scan = load_style(argument.path)
     images = torch.from_numpy(scan.slices)[:, None]
@@ -191,12 +190,14 @@ def _from_scan(
             f" `brainspade[strip]`, which takes it off, or strip the scan; if it is a {place.nearest}, say --style"
             f" {place.nearest}=FILE."
         )
+    if (bank := known.modalities.get(argument.channel)) is not None:
+        means = towards_known(means, torch.from_numpy(bank.codes).to(means))
     source = StyleSource(
         channel=argument.channel,
         name=one_line(argument.path.name),
         sha256=sha256(argument.path),
         subject=argument.subject,
-        mean=drawn_together(means if banked is None else towards_known(means, banked)),
+        mean=drawn_together(means),
         log_variance=torch.cat([log_variance for _, log_variance in codes]),
         scale=scale,
         slices=scan.slices.astype(np.float16) if keep else None,

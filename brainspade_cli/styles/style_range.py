@@ -94,11 +94,12 @@ class _Spread:
 class _Modality:
     """What a bank tells of one modality.
 
-    `limit`: the distance that 19 of 20 of its codes keep to all others. `ratio`: what 19 of 20 of them keep to of their
-    distance to their own modality over that to the nearest other one; at least 1.
+    `codes`: those of the bank (N, D). `limit`: the distance that 19 of 20 of them keep to all others. `ratio`: what
+    19 of 20 keep to of their distance to their own modality over that to the nearest other one; at least 1.
     """
 
     spread: _Spread
+    codes: _Codes
     limit: float
     ratio: float
 
@@ -161,7 +162,7 @@ def _modality(name: str, means: _Codes, variances: _Codes, spreads: Mapping[str,
     own = _distances_to_the_rest(means, variances)
     others = [spread.distances(means) for other, spread in spreads.items() if other != name]
     ratio = float(np.quantile(own / np.maximum(np.min(others, axis=0), TINY), SHARE)) if others else np.inf
-    return _Modality(spreads[name], float(np.quantile(own, SHARE)), max(1.0, ratio))
+    return _Modality(spreads[name], means, float(np.quantile(own, SHARE)), max(1.0, ratio))
 
 
 def _distances_to_the_rest(means: _Codes, variances: _Codes) -> _Codes:
