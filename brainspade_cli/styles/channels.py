@@ -58,9 +58,9 @@ def channel_of_file(path: Path) -> str | None:
 
     Names of masks and label maps tell none, whatever else they say.
     """
-    words = _words(path)
-    if not words or is_called_like_labels(path):
+    if is_called_like_labels(path):
         return None
+    words = _words(path)
     found = [_BY_ALIAS[word] for word in words if word in _BY_ALIAS]
     if "flair" in found:
         return "flair"

@@ -112,12 +112,17 @@ def test_there_is_no_such_thing_as_none_of_them(experiments, capsys, option):
     assert "'0' is no whole number from 1 on" in capsys.readouterr().err
 
 
+def busy_for_a_moment(folder):
+    """Hold a folder's lock for half a second, as another run would; returns the lock."""
+    lock = folder.with_name(f"{folder.name}.lock")
+    threading.Timer(0.5, let_go, (lock, hold(lock))).start()
+    return lock
+
+
 def test_an_arm_that_another_run_trains_is_waited_for(experiments, tmp_path):
     experiments("3.1", "--arms", "R", "--steps", "2")
     (arm,) = (tmp_path / "raw").iterdir()
-    lock = arm.with_name(f"{arm.name}.lock")
-    handle = hold(lock)
-    threading.Timer(0.5, let_go, (lock, handle)).start()
+    lock = busy_for_a_moment(arm)
     said = experiments("3.1", "--arms", "R", "--steps", "2").err
     assert "3.1 R: another run is at work on it; waiting until it is through." in said
     assert said.count("finished before") == 1
@@ -127,9 +132,7 @@ def test_an_arm_that_another_run_trains_is_waited_for(experiments, tmp_path):
 def test_a_set_that_another_run_makes_is_waited_for(experiments, tmp_path):
     experiments("3.1", "--arms", "S", "--steps", "2")
     (folder,) = (tmp_path / "sets").iterdir()
-    lock = folder.with_name(f"{folder.name}.lock")
-    handle = hold(lock)
-    threading.Timer(0.5, let_go, (lock, handle)).start()
+    busy_for_a_moment(folder)
     # H needs S's pairs as well, and its own arm.
     said = experiments("3.1", "--arms", "H", "--steps", "2").err
     assert f"{folder.name}: another run is at work on it; waiting until it is through." in said
