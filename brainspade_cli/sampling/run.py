@@ -212,9 +212,10 @@ def _settings(
     """Everything that a pair is a function of, as JSON data: a run goes on only where all of it is the same."""
     config = bundle.config.to_json()
     subjects = list(dict.fromkeys(source.subject for source in styles.sources))
-    networks = ["spade_generator", "style_encoder"]
+    # The bank counts in every run: codes of scans are drawn near to its own, and it says what is refused.
+    parts = ["spade_generator", "style_encoder", "style_bank"]
     if labels is None:
-        networks += ["label_autoencoder", f"denoiser_{plan.population}"]
+        parts += ["label_autoencoder", f"denoiser_{plan.population}"]
     described = {
         "networks": config["networks"],
         "latent": config.get("latent"),
@@ -225,7 +226,7 @@ def _settings(
         else None,
     }
     solver = None if labels is not None else solver_of(plan, bundle)
-    files = {f"{name}.safetensors": bundle.config.sha256.get(f"{name}.safetensors") for name in sorted(networks)}
+    files = {f"{name}.safetensors": bundle.config.sha256.get(f"{name}.safetensors") for name in sorted(parts)}
     return {
         "pairs_version": PAIRS_VERSION,
         **(_drawn(plan) if labels is None else {"seed": plan.seed, "faint_fraction": plan.faint_fraction}),

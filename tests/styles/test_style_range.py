@@ -168,3 +168,14 @@ def test_strict_refuses_what_is_otherwise_said(tmp_path: Path, capsys: pytest.Ca
         open_run(SampleRequest(**{**vars(asked), "strict": True}), quiet())
     banks = SampleRequest(**{**vars(asked), "styles": ("@t1",), "strict": True})
     assert open_run(banks, quiet()).styles.notes == ()
+
+
+def test_a_run_with_other_banked_codes_is_another(tmp_path: Path) -> None:
+    asked = SampleRequest(
+        (f"t1={style_scan(tmp_path / 't1.nii.gz')}",), 1, tmp_path / "set", weights=str(tmp_path / "weights")
+    )
+    banked(tmp_path / "weights", {"t1": 0.0})
+    settings = open_run(asked, quiet()).settings
+    assert open_run(asked, quiet()).settings == settings
+    banked(tmp_path / "weights", {"t1": 0.5})
+    assert open_run(asked, quiet()).settings != settings
