@@ -83,6 +83,18 @@ def test_pixels_of_spots_and_too_bright_ones_beside_are_counted_and_blended_ones
     assert (result != spotted).sum() > pixels == 20 + 5 + 2
 
 
+def test_what_is_as_bright_beside_a_spot_as_its_tissue_is_stays_and_is_not_counted() -> None:
+    label = PLAIN.copy()
+    label[88:95, 116:132] = BRAINSTEM
+    spotted = image_of(label)
+    spotted[label == BRAINSTEM] = at(2.5)
+    spotted[SPOT] = BRIGHT
+    spotted[94, 122] = at(1.8)
+    result, pixels = without_spots(spotted.copy(), draw_of(label))
+    assert (result[label == BRAINSTEM] == spotted[label == BRAINSTEM]).all()
+    assert pixels == 20
+
+
 def test_what_is_no_part_of_a_spot_stays() -> None:
     bright_apart = np.s_[100:104, 130:132]
     changed = mended((SPOT, BRIGHT), (bright_apart, at(3.5)))
