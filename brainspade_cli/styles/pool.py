@@ -35,8 +35,9 @@ SCANS_SHOWN = 16
 class StyleSource:
     """A scan's or a bank's styles. `mean` and `log_variance`: float32 (S, style_dim), one row a slice.
 
-    `name` is a file's name without its folders, which may identify a patient. `slices`: float16 (S, 192, 256),
-    z-scored, kept for scans that the preview may show. `place`: where a scan's style lies in what the weights saw.
+    A scan's `mean` is what pairs are painted with: the encoder's, moved and drawn together by `codes.py`. `name` is a
+    file's name without its folders, which may identify a patient. `slices`: float16 (S, 192, 256), z-scored, kept for
+    scans that the preview may show. `place`: where a scan's style lies in what the weights saw, before it is moved.
     `stripped`: a skull stripper took the skull off. `rows`: those of the codes that pairs draw, all where it is empty.
     """
 
@@ -190,8 +191,8 @@ def _from_scan(
             f" `brainspade[strip]`, which takes it off, or strip the scan; if it is a {place.nearest}, say --style"
             f" {place.nearest}=FILE."
         )
-    if (bank := known.modalities.get(argument.channel)) is not None:
-        means = towards_known(means, torch.from_numpy(bank.codes).to(means))
+    if (codes_known := known.codes(argument.channel)) is not None:
+        means = towards_known(means, torch.from_numpy(codes_known).to(means))
     source = StyleSource(
         channel=argument.channel,
         name=one_line(argument.path.name),

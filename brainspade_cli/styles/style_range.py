@@ -1,4 +1,4 @@
-"""Whether a style lies within what the weights saw: its code against the banked codes of their training slices.
+"""What the weights know of styles, the banked codes of their training slices, and whether a style lies within that.
 
 The bank is all it takes, so weights of any age can tell, and no scan is kept. Distances are Mahalanobis: in units of
 the spread of a modality's codes, widened by the spread within which the painter draws around each, for what lies within
@@ -110,6 +110,11 @@ class StyleRange:
 
     modalities: Mapping[str, _Modality] = field(default_factory=dict)
     few: frozenset[str] = frozenset()
+
+    def codes(self, channel: str) -> _Codes | None:
+        """The bank's codes (N, D) of a channel, also those that look like another's; None where it has too few."""
+        found = self.modalities.get(channel)
+        return None if found is None else found.codes
 
     def place(self, channel: str, code: _Codes) -> StylePlace | None:
         """Where a style code (D,) lies that is called `channel`; None where no bank tells."""

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from brainspade_cli.bundle import Bundle
 from brainspade_cli.networks.style_encoder import StyleEncoder
 from brainspade_cli.styles.arguments import parse_styles
-from brainspade_cli.styles.codes import KNOWN_SHARE, NEAREST, OWN_SHARE, drawn_together, median_code, towards_known
+from brainspade_cli.styles.codes import OWN_SHARE, drawn_together, median_code, towards_known
 from brainspade_cli.styles.pool import load_styles
 from brainspade_cli.styles.scan import load_style
-from tests.sampling.parts import quiet, style_scan
+from brainspade_cli.styles.style_range import style_range
+from tests.sampling.parts import quiet, style_scan, tiny_bundle
 from tests.styles.test_style_range import banked
 
 
@@ -34,27 +36,43 @@ def test_codes_go_halfway_to_what_is_known_and_keep_their_differences() -> None:
     codes = torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 4.0]])
     known = torch.tensor([[7.0, 8.0]]).repeat(8, 1)
     moved = towards_known(codes, known)
-    assert median_code(moved).tolist() == [3 + KNOWN_SHARE * 4, KNOWN_SHARE * 8]
+    assert median_code(moved).tolist() == [5.0, 4.0]
     assert torch.allclose(moved - codes, (moved - codes)[0].expand(3, -1))
 
 
-def test_what_is_known_far_away_does_not_count() -> None:
-    codes, near = torch.zeros(3, 4), torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    far = 50 + torch.randn(NEAREST * 5 - 5, 4, generator=torch.Generator().manual_seed(1))
-    moved = towards_known(codes, torch.cat([far, near]))
-    assert torch.allclose(moved, towards_known(codes, torch.cat([near, far + 100])))
-    assert moved.abs().max() < 2
+@pytest.mark.parametrize(("far", "counts"), [(11, False), (12, True)])
+def test_the_nearest_quarter_of_what_is_known_counts(far: int, counts: bool) -> None:
+    codes, near = torch.zeros(3, 4), torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    edge = torch.full((1, 4), 3.0)
+    known = torch.cat([torch.full((far, 4), 50.0), edge, near])
+    moved = towards_known(codes, known)
+    assert torch.equal(moved, towards_known(codes, torch.cat([known[:far] + 100, edge, near])))
+    assert torch.allclose(moved, towards_known(codes, torch.cat([known[:far], edge + 1, near]))) != counts
 
 
 def test_the_nearer_of_two_known_codes_counts_more() -> None:
-    known = torch.tensor([[1.0], [-3.0]] + [[90.0]] * (2 * NEAREST - 2))
+    known = torch.tensor([[1.0], [-3.0], *[[90.0]] * 6])
     moved = float(towards_known(torch.zeros(1, 1), known)[0, 0])
-    assert 0 < moved < KNOWN_SHARE
+    assert 0 < moved < 0.5
+
+
+def test_codes_ten_times_as_far_apart_move_ten_times_as_far() -> None:
+    rng = torch.Generator().manual_seed(0)
+    codes, known = torch.randn(5, 3, generator=rng), torch.randn(24, 3, generator=rng)
+    assert torch.allclose(towards_known(10 * codes, 10 * known), 10 * towards_known(codes, known), atol=1e-5)
 
 
 def test_a_code_that_is_known_itself_stays() -> None:
     codes = torch.ones(1, 3)
     assert torch.equal(towards_known(codes, codes.repeat(4, 1)), codes)
+
+
+def encoded(bundle: Bundle, scan: Path) -> torch.Tensor:
+    """The codes of a scan's slices as the encoder gives them."""
+    encoder = bundle.network("style_encoder")
+    assert isinstance(encoder, StyleEncoder)
+    with torch.inference_mode():
+        return encoder(torch.from_numpy(load_style(scan).slices)[:, None])[0]
 
 
 @pytest.mark.parametrize(("channel", "moves"), [("t1", True), ("flair", False), ("swi", False)])
@@ -64,9 +82,19 @@ def test_a_scan_s_style_is_drawn_near_to_what_the_bank_holds_enough_of(
     bundle = banked(tmp_path / "weights", {"t1": 3.0, "flair": 3.0}, few={"flair": 5})
     scan = style_scan(tmp_path / "scan.nii.gz")
     (source,) = load_styles(bundle, parse_styles([f"{channel}={scan}"]), quiet()).sources
-    encoder = bundle.network("style_encoder")
-    assert isinstance(encoder, StyleEncoder)
-    own = encoder(torch.from_numpy(load_style(scan).slices)[:, None])[0]
+    own = encoded(bundle, scan)
     wanted = drawn_together(towards_known(own, bundle.style_bank(channel).mean) if moves else own)
     assert torch.allclose(source.mean, wanted, atol=1e-5)
     assert not moves or not torch.allclose(source.mean, drawn_together(own), atol=0.1)
+
+
+def test_a_scan_lies_where_its_own_codes_do(tmp_path: Path) -> None:
+    scan = style_scan(tmp_path / "scan.nii.gz")
+    own = median_code(encoded(tiny_bundle(tmp_path / "plain"), scan))
+    bundle = banked(tmp_path / "weights", {"t1": own + 0.6})
+    (source,) = load_styles(bundle, parse_styles([f"t1={scan}"]), quiet()).sources
+    assert source.place is not None
+    assert source.place.outside
+    moved = style_range(bundle).place("t1", median_code(source.mean).double().numpy())
+    assert moved is not None
+    assert not moved.outside

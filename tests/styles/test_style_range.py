@@ -27,7 +27,7 @@ APART = 3.0
 
 def banked(
     folder: Path,
-    centres: dict[str, float],
+    centres: Mapping[str, float | torch.Tensor],
     *,
     codes: int = 60,
     modalities: tuple[str, ...] = (),
