@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from simulate import simulate
-from waiting import alone
+from waiting import in_turn
 
 from brainspade_cli.anatomy import LABELS
 from brainspade_cli.console import Reporter
@@ -100,7 +100,7 @@ def mark_of(scan: ScanRecord) -> str:
 
 def make_set(recipe: Recipe, shop: Workshop) -> Path:
     """Make a set, or find the one that is there; returns the folder of the raw dataset, whole."""
-    with alone(shop.folder / f"{recipe.key}.lock", recipe.key, shop.reporter):
+    with in_turn(shop.folder / f"{recipe.key}.lock", recipe.key, shop.reporter):
         return _made(recipe, shop)
 
 

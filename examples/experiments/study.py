@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scoring import Score, assemble, measure
 from segmenter import Segmenter
 from sets import REAL, STORAGE, Recipe, Workshop, case_name, hard_labels, make_set, mark_of, slice_of
-from waiting import alone
+from waiting import in_turn
 
 from brainspade_cli.anatomy import LABELS
 from brainspade_cli.console import Reporter
@@ -59,10 +59,13 @@ def run_study(
         recipes = experiment.arms[arm]
         key = arm_key(experiment.task, recipes)
         name = f"{experiment.name} {arm}"
-        with alone(work / "raw" / f"{key}.lock", name, shop.reporter):
+        with in_turn(work / "raw" / f"{key}.lock", name, shop.reporter):
             raw = task_set(experiment.task, recipes, shop, work / "raw" / key)
+        # Trainings of an arm share what was preprocessed for it.
+        arm_folder = work / "trainings" / segmenter.key / key
+        with in_turn(arm_folder.with_suffix(".lock"), name, shop.reporter):
             for number in range(trainings):
-                folder = work / "trainings" / segmenter.key / key / f"training-{seed + number}"
+                folder = arm_folder / f"training-{seed + number}"
                 seconds = _train(segmenter, raw, folder, seed + number, name, shop.reporter)
                 volumes = _segment(segmenter, raw, folder, experiment.test, test, shop.reporter)
                 finished.append(Training(arm, number, volumes, seconds))

@@ -12,7 +12,7 @@ from brainspade_cli.locks import hold, let_go
 
 
 @contextmanager
-def alone(path: Path, name: str, reporter: Reporter) -> Iterator[None]:
+def in_turn(path: Path, name: str, reporter: Reporter) -> Iterator[None]:
     """Hold the lock file `path`, once another run that is at work on the same is through with it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = hold(path)

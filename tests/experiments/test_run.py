@@ -119,14 +119,27 @@ def busy_for_a_moment(folder):
     return lock
 
 
-def test_an_arm_that_another_run_trains_is_waited_for(experiments, tmp_path):
+WAITING = "3.1 R: another run is at work on it; waiting until it is through."
+
+
+@pytest.mark.parametrize("what", ["raw/*", "trainings/*/*"])
+def test_an_arm_that_another_run_makes_or_trains_is_waited_for(experiments, tmp_path, what):
     experiments("3.1", "--arms", "R", "--steps", "2")
-    (arm,) = (tmp_path / "raw").iterdir()
+    (arm,) = tmp_path.glob(what)
     lock = busy_for_a_moment(arm)
     said = experiments("3.1", "--arms", "R", "--steps", "2").err
-    assert "3.1 R: another run is at work on it; waiting until it is through." in said
+    assert WAITING in said
     assert said.count("finished before") == 1
     assert not lock.exists()
+
+
+def test_other_trainings_of_an_arm_are_not_waited_for(experiments, tmp_path):
+    experiments("3.1", "--arms", "R", "--steps", "2")
+    (arm,) = tmp_path.glob("trainings/*/*")
+    handle = hold(arm.with_name(f"{arm.name}.lock"))
+    said = experiments("3.1", "--arms", "R", "--steps", "3").err
+    let_go(arm.with_name(f"{arm.name}.lock"), handle)
+    assert WAITING not in said
 
 
 def test_a_set_that_another_run_makes_is_waited_for(experiments, tmp_path):
