@@ -115,14 +115,15 @@ def _matches(pattern: Path) -> list[Path]:
 def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[StyleArgument]:
     """Pick the scans among `files`: those whose names tell the wanted channel, or any channel where none is given.
 
-    Where a channel is given and no name tells any, all are taken for scans of it.
+    Where a channel is given and no name tells any, all are taken for scans of it, but for what is called like labels.
     """
+    scans = [file for file in files if not is_called_like_labels(file)]
     told = {file: channel_of_file(file) for file in files}
     if channel is None:
         chosen = {file: name for file, name in told.items() if name is not None}
     else:
         same = [file for file, name in told.items() if name == channel]
-        chosen = dict.fromkeys(same if any(told.values()) else files, channel)
+        chosen = dict.fromkeys(same if any(told.values()) else scans, channel)
     if not files and glob.has_magic(value):
         raise InputError(f"No NIfTI file (.nii, .nii.gz) is called {value}; check the folder and the pattern.")
     if not files:
@@ -131,7 +132,7 @@ def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[S
         )
     if not chosen:
         what = "a contrast" if channel is None else channel
-        if all(is_called_like_labels(file) for file in files):
+        if not scans:
             raise InputError(f"All files in {value} are called like label maps; give scans.")
         raise InputError(
             f"No file name in {value} tells {what}; name the files' contrast, as in --style flair={value}."

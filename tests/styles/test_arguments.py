@@ -62,6 +62,12 @@ def test_a_named_folder_of_unnamed_scans_is_taken_whole(tmp_path: Path) -> None:
         parse_styles([str(tmp_path)])
 
 
+def test_label_maps_of_a_folder_are_no_scans_of_the_channel_that_it_is_said_to_be(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("plain.nii.gz", "sub-1_dseg.nii.gz", "mask.nii.gz")))
+    (style,) = parse_styles([f"flair={tmp_path}"])
+    assert (style.channel, style.path) == ("flair", tmp_path / "plain.nii.gz")
+
+
 def test_a_glob_is_a_pool(tmp_path: Path) -> None:
     touch(*(tmp_path / name / "flair.nii.gz" for name in "abc"))
     styles = parse_styles([f"{tmp_path}/[ab]/*.nii.gz"])
@@ -103,6 +109,7 @@ def test_links_are_scans_of_whom_they_are_called_after(tmp_path: Path) -> None:
         (["@t2", "@t2"], "given twice"),
         (["empty"], "holds no NIfTI file"),
         (["*_dseg.nii.gz"], "All files in .* are called like label maps; give scans"),
+        (["flair=*_dseg.nii.gz"], "All files in .* are called like label maps; give scans"),
         (["*.nii.zip"], r"No NIfTI file .* is called \*\.nii\.zip"),
     ],
 )
