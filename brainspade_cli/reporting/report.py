@@ -10,6 +10,7 @@ from brainspade_cli import __version__
 from brainspade_cli.anatomy import Label
 from brainspade_cli.console import Reporter
 from brainspade_cli.evaluating.read_raw import RawSlices, is_real, open_raw
+from brainspade_cli.evaluating.slice_source import evenly
 from brainspade_cli.files import disk_errors, replacing, write_text
 from brainspade_cli.geometry import SLICE_SHAPE
 from brainspade_cli.nnunet.raw import RawLayout
@@ -68,7 +69,7 @@ def _look(
     collector = StatisticsCollector(labels)
     collector.add_rows(row for row in found.rows.values() if not is_real(row))
     count = min(LOOKED_AT, len(found.cases))
-    keep = {place * count // SHOWN for place in range(SHOWN)}
+    keep = frozenset(evenly(count, SHOWN))
     shown = []
     with reporter.progress("slices", count) as advance:
         for place, case in enumerate(shown_cases(found, LOOKED_AT, styles)):
@@ -91,8 +92,7 @@ def _write_preview(
         return path
     if any(case.label.shape != SLICE_SHAPE for case in shown):
         return None
-    count = min(PREVIEW_ROWS, len(shown))
-    rows = [_preview_row(shown[place * len(shown) // count]) for place in range(count)]
+    rows = [_preview_row(shown[place]) for place in evenly(len(shown), PREVIEW_ROWS)]
     with replacing(path) as temporary:
         preview_sheet(rows, labels).save(temporary, "png")
     return path

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brainspade_cli.anatomy import Label
 from brainspade_cli.auditing.audit import AuditRequest, audit
 from brainspade_cli.errors import DatasetError, InputError
 from brainspade_cli.nnunet.export import export
@@ -17,6 +19,7 @@ from brainspade_cli.reporting import report as reporting
 from brainspade_cli.reporting.audit_facts import read_audit
 from brainspade_cli.reporting.charts import common_limits, histogram_chart
 from brainspade_cli.reporting.report import make_report
+from brainspade_cli.sampling.preview import PreviewRow
 from tests.auditing.conftest import folded_folder as folded_folder
 from tests.auditing.folded import folded_dataset, image_of, label_of, new_person
 from tests.nnunet.sets import TABLE, real_set, synthetic_set
@@ -224,6 +227,27 @@ def test_real_cases_of_an_export_are_neither_shown_nor_counted(tmp_path: Path) -
     assert summary["cases"] == 3
     assert "whole_tumour" in words
     assert "sub-01" not in words
+
+
+def test_slices_with_a_lesion_and_without_are_shown_where_they_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "SHOWN", 8)
+    monkeypatch.setattr(reporting, "PREVIEW_ROWS", 4)
+    drawn: list[str] = []
+    sheet = reporting.preview_sheet
+
+    def drawing(rows: Sequence[PreviewRow], labels: Sequence[Label]) -> Image.Image:
+        drawn.extend(row.caption for row in rows)
+        return sheet(rows, labels)
+
+    monkeypatch.setattr(reporting, "preview_sheet", drawing)
+    folder = synthetic_set(tmp_path / "Dataset501_a", [f"case_{number:02}" for number in range(16)])
+    summary = make_report(folder, (), None, quiet())
+    for shown, count in ((" ".join(parsed(Path(summary["report"])).words), 8), (" ".join(drawn), 4)):
+        numbers = {int(number) for number in re.findall(r"case_(\d+)", shown)}
+        assert len(numbers) == count
+        assert {number % 2 for number in numbers} == {0, 1}
 
 
 def test_the_page_does_not_grow_with_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
