@@ -14,11 +14,11 @@ from brainspade_cli.geometry import MIN_TUMOUR_PIXELS
 def balance(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts from the manifest rows of a dataset's synthetic cases, as JSON data.
 
-    lesion_asked, lesion_made: shares of the pairs; lesion_as_asked: share that are as they were asked to be. redrawn:
-    labels drawn again; flagged: labels kept though they failed their checks. styles: for each channel, the share of
-    each style scan, by name and hash. What no row tells is None.
+    lesion_made: share of the pairs. lesion_asked, lesion_as_asked: shares of those with drawn labels, as nothing is
+    asked of given ones. redrawn: labels drawn again; flagged: labels kept though they failed their checks. styles: for
+    each channel, the share of each style scan, by name and hash. What no row tells is None.
     """
-    pairs = asked = made = agreeing = known = redrawn = flagged = 0
+    pairs = asked = made = agreeing = drawn = known = redrawn = flagged = 0
     styles: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         pairs += 1
@@ -26,9 +26,11 @@ def balance(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         if isinstance(pixels, dict) and isinstance(row.get("lesion"), bool):
             there = sum(count(pixels.get(name)) or 0 for name in LESION_NAMES) >= MIN_TUMOUR_PIXELS
             known += 1
-            asked += row["lesion"]
             made += there
-            agreeing += there == row["lesion"]
+            if row.get("origin") is None:
+                drawn += 1
+                asked += row["lesion"]
+                agreeing += there == row["lesion"]
         redrawn += max(0, (count(row.get("attempts")) or 0) - 1)
         flagged += bool(row.get("problems"))
         for style in row["styles"] if isinstance(row.get("styles"), list) else ():
@@ -37,9 +39,9 @@ def balance(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                 styles[str(style.get("channel"))][name] += 1
     return {
         "pairs": pairs,
-        "lesion_asked": asked / known if known else None,
+        "lesion_asked": asked / drawn if drawn else None,
         "lesion_made": made / known if known else None,
-        "lesion_as_asked": agreeing / known if known else None,
+        "lesion_as_asked": agreeing / drawn if drawn else None,
         "redrawn": redrawn,
         "flagged": flagged,
         "styles": {

@@ -26,6 +26,7 @@ from brainspade_cli.evaluating.read_raw import RawSlices, is_real, open_raw
 from brainspade_cli.evaluating.read_slice_set import POPULATIONS, SPLITS, real_slices
 from brainspade_cli.evaluating.slice_source import SliceSource
 from brainspade_cli.files import disk_errors, sha256, write_json
+from brainspade_cli.nnunet.provenance import read_manifest
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reporting.verdicts import EVALUATION_FILE
 from brainspade_cli.sampling.run_folder import RUN_FILE, read_run
@@ -102,12 +103,21 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
         "notes": [
             *_notes_on_dataset(made_set),
             *people_met,
+            *_notes_on_made_ones(request.against),
             *_notes(made, real, made_source, real_source, request),
         ],
     }
     with disk_errors(out):
         write_json(out, report)
     return {**report, "file": str(out)}
+
+
+def _notes_on_made_ones(against: Path | None) -> Iterator[str]:
+    """What to say where a raw dataset that is to be real holds pairs that were made."""
+    rows = {} if against is None else read_manifest(against)
+    made = sum(not is_real(row) for row in rows.values())
+    if made:
+        yield f"{made} of the slices that are called real here were made by brainspade: they tell nothing of people."
 
 
 def _check(request: EvaluationRequest) -> None:

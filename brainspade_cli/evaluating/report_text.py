@@ -115,6 +115,8 @@ def _balance_lines(found: Mapping[str, Any]) -> Iterator[str]:
             f"  lesions asked for in {found['lesion_asked']:.1%} of the pairs, made in {found['lesion_made']:.1%}; "
             f"{found['lesion_as_asked']:.1%} of the pairs are as asked"
         )
+    elif found["lesion_made"] is not None:
+        yield f"  lesions in {found['lesion_made']:.1%} of the pairs, as the given labels have them"
     yield f"  {found['redrawn']} labels that failed their checks were thrown away, {found['flagged']} were kept"
     for channel, shares in found["styles"].items():
         if len(shares) == 1:

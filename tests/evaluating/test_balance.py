@@ -3,6 +3,7 @@
 import pytest
 
 from brainspade_cli.evaluating.balance import balance
+from brainspade_cli.evaluating.report_text import _balance_lines
 
 
 def row(lesion, tumour, oedema=0, attempts=1, problems=(), style="a"):
@@ -30,6 +31,16 @@ def test_lesions_styles_and_redrawn_labels_are_counted():
     assert found["lesion_as_asked"] == pytest.approx(0.75)
     assert (found["redrawn"], found["flagged"]) == (6, 1)
     assert found["styles"] == {"flair": {"a.nii.gz (aaaaaaaa)": 0.75, "b.nii.gz (bbbbbbbb)": 0.25}}
+
+
+def test_of_given_labels_nothing_was_asked():
+    given = {**row(True, 30), "origin": "a.nii.gz"}
+    found = balance([given, {**row(False, 0), "origin": "b.nii.gz"}])
+    assert (found["lesion_asked"], found["lesion_made"], found["lesion_as_asked"]) == (None, 0.5, None)
+    assert balance([given, row(False, 0)])["lesion_asked"] == 0
+    text = "\n".join(_balance_lines(found))
+    assert "lesions in 50.0% of the pairs, as the given labels have them" in text
+    assert "asked" not in text
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,11 @@ def test_another_raw_dataset_can_stand_for_the_real(run, dataset, tmp_path):
     assert report["against"]["people"] == []
     assert set(report["images"]["flair"]["fidelity"]) >= {"frechet", "kernel", "precision", "density"}
     assert any("whose the real slices are" in note for note in report["notes"])
+    made = f"{PAIRS} of the slices that are called real here were made by brainspade"
+    assert any(note.startswith(made) for note in report["notes"])
+    (other / "brainspade" / "manifest.jsonl").unlink()
+    report = report_of(run(dataset, "--against", other, "--json", "--quiet")[1])
+    assert not any("made by brainspade" in note for note in report["notes"])
 
 
 def test_real_cases_of_an_export_are_left_out(tmp_path):
