@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brainspade_cli.bundle import Bundle
 from brainspade_cli.console import Reporter
-from brainspade_cli.errors import InputError, ScanError, one_line
+from brainspade_cli.errors import InputError, ScanError, one_line, some_of
 from brainspade_cli.files import sha256
 from brainspade_cli.networks.style_encoder import StyleEncoder, sample_style
 from brainspade_cli.sampling.lanes import Lanes
@@ -52,6 +52,11 @@ class StyleSource:
     place: StylePlace | None = None
     stripped: bool = False
     rows: tuple[int, ...] = ()
+
+    @property
+    def rescaled(self) -> bool:
+        """Whether images are stored with other intensities than the scan has; a bank's have no scan to compare with."""
+        return not self.name.startswith("@") and (self.scale.offset, self.scale.factor) != (0, 1)
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,11 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     if len(sources) > 1:
         counts = Counter(source.channel for source in sources)
         reporter.say(f"Styles: {', '.join(f'{channel} of {counts[channel]}' for channel in channels)}.")
+    if scaled := [source.name for source in sources if source.rescaled]:
+        reporter.say(
+            f"Images in the style of {some_of(scaled)} are stored times a power of ten or lifted above zero, for whole"
+            " numbers to hold them (`factor` and `offset` in run.json)."
+        )
     if len(sources) < len(arguments):
         reporter.say(f"{len(sources)} of {len(arguments)} style scans are used.")
     return StylePool(channels, tuple(sources), tuple(notes))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 import torch
 
@@ -129,6 +130,17 @@ def test_people_who_lack_a_channel_are_told_of(
     assert "Styles: t1 of 2, flair of 1." in capsys.readouterr().err
     apart = [f"t1={tmp_path}/sub-2/t1.nii.gz", f"flair={tmp_path}/sub-1/flair.nii.gz"]
     assert not any("have none" in note.text for note in load_styles(bundle, parse_styles(apart), quiet()).notes)
+
+
+@pytest.mark.parametrize(("factor", "said"), [(10.0, False), (0.001, True)])
+def test_intensities_that_are_not_the_scan_s_are_said(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], factor: float, said: bool
+) -> None:
+    scan = nib.load(style_scan(tmp_path / "t1.nii.gz"))
+    nib.save(nib.Nifti1Image(factor * scan.get_fdata(), scan.affine), tmp_path / "t1.nii.gz")
+    load_styles(bundle, parse_styles([f"t1={tmp_path}/t1.nii.gz", "@t2"]), Reporter())
+    message = "Images in the style of t1.nii.gz are stored times a power of ten or lifted above zero"
+    assert (message in capsys.readouterr().err) == said
 
 
 def test_a_contrast_that_the_weights_never_saw_is_allowed_and_said(bundle: Bundle, scans: Path) -> None:
