@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from brainspade_cli.bundle import Bundle
 from brainspade_cli.networks.style_encoder import StyleEncoder
 from brainspade_cli.styles.arguments import parse_styles
-from brainspade_cli.styles.codes import OWN_SHARE, drawn_together, median_code, towards_known
+from brainspade_cli.styles.codes import OWN_SHARE, drawn_together, median_code, towards_known, way_to
 from brainspade_cli.styles.pool import load_styles
 from brainspade_cli.styles.scan import load_style
 from brainspade_cli.styles.style_range import style_range
@@ -32,39 +33,53 @@ def test_an_even_number_of_slices_has_its_centre_between_the_middle_two() -> Non
     assert torch.equal(median_code(codes[:3]), codes[1])
 
 
-def test_codes_go_halfway_to_what_is_known_and_keep_their_differences() -> None:
+def test_all_codes_of_a_scan_move_alike() -> None:
     codes = torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 4.0]])
-    known = torch.tensor([[7.0, 8.0]]).repeat(8, 1)
-    moved = towards_known(codes, known)
-    assert median_code(moved).tolist() == [5.0, 4.0]
+    moved = towards_known(codes, torch.tensor([[7.0, 8.0]]).repeat(8, 1))
+    assert median_code(moved).tolist() == [7.0, 8.0]
     assert torch.allclose(moved - codes, (moved - codes)[0].expand(3, -1))
+
+
+@pytest.mark.parametrize(("out", "moves"), [(1.0, False), (3.0, True)])
+def test_codes_stay_no_further_out_than_known_ones_lie(out: float, moves: bool) -> None:
+    angle = torch.arange(20) * (math.pi / 10)
+    known = torch.stack([angle.cos(), angle.sin()], dim=1)
+    usual = float(way_to(known[0], known[1:]).norm())
+    codes = torch.tensor([[out, 0.0]])
+    moved, way = towards_known(codes, known), way_to(codes[0], known)
+    assert float((codes + way - moved).norm()) == pytest.approx(min(usual, float(way.norm())), rel=1e-4)
+    assert torch.equal(moved, codes) != moves
 
 
 @pytest.mark.parametrize(("far", "counts"), [(11, False), (12, True)])
 def test_the_nearest_quarter_of_what_is_known_counts(far: int, counts: bool) -> None:
-    codes, near = torch.zeros(3, 4), torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    code, near = torch.zeros(4), torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
     edge = torch.full((1, 4), 3.0)
     known = torch.cat([torch.full((far, 4), 50.0), edge, near])
-    moved = towards_known(codes, known)
-    assert torch.equal(moved, towards_known(codes, torch.cat([known[:far] + 100, edge, near])))
-    assert torch.allclose(moved, towards_known(codes, torch.cat([known[:far], edge + 1, near]))) != counts
+    way = way_to(code, known)
+    assert torch.equal(way, way_to(code, torch.cat([known[:far] + 100, edge, near])))
+    assert torch.allclose(way, way_to(code, torch.cat([known[:far], edge + 1, near]))) != counts
 
 
 def test_the_nearer_of_two_known_codes_counts_more() -> None:
     known = torch.tensor([[1.0], [-3.0], *[[90.0]] * 6])
-    moved = float(towards_known(torch.zeros(1, 1), known)[0, 0])
-    assert 0 < moved < 0.5
+    assert 0 < float(way_to(torch.zeros(1), known)) < 1
 
 
 def test_codes_ten_times_as_far_apart_move_ten_times_as_far() -> None:
     rng = torch.Generator().manual_seed(0)
-    codes, known = torch.randn(5, 3, generator=rng), torch.randn(24, 3, generator=rng)
-    assert torch.allclose(towards_known(10 * codes, 10 * known), 10 * towards_known(codes, known), atol=1e-5)
+    codes, known = 5 + torch.randn(5, 3, generator=rng), torch.randn(24, 3, generator=rng)
+    moved = towards_known(codes, known)
+    assert not torch.equal(moved, codes)
+    assert torch.allclose(towards_known(10 * codes, 10 * known), 10 * moved, atol=1e-4)
 
 
-def test_a_code_that_is_known_itself_stays() -> None:
+def test_what_is_known_itself_stays() -> None:
     codes = torch.ones(1, 3)
     assert torch.equal(towards_known(codes, codes.repeat(4, 1)), codes)
+    known = torch.randn(24, 3, generator=torch.Generator().manual_seed(0))
+    stay = [torch.equal(towards_known(code[None], known), code[None]) for code in known]
+    assert 8 <= sum(stay) < 24
 
 
 def encoded(bundle: Bundle, scan: Path) -> torch.Tensor:
