@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -28,17 +30,22 @@ TISSUES = np.arange(BACKGROUND + 1, TUMOUR)
 
 
 def with_fewer_spots(
-    images: NDArray[np.float32], draw: LabelDraw, plan: PairPlan, index: int
+    images: NDArray[np.float32], draw: LabelDraw, plan: PairPlan, index: int, brightest: Sequence[float]
 ) -> tuple[NDArray[np.float32], tuple[int, ...]]:
     """Images of pair `index`, without bright spots in CSF in half of the pairs, which the plan's seed chooses.
 
+    Where they stay they are as bright as anything in the brain of the style scan, `brightest` (one a channel), and no
+    brighter: the painter made some twice as bright. Lesions may be, for the scan may be of somebody who has none.
+
     `images`: float32 (channels, 192, 256), z-scored over the brain, painted on `draw`; what is returned is alike, and
-    how many pixels of each were spots or too bright beside one.
+    how many pixels of each were spots that went or too bright beside one.
     """
-    if generator(plan.seed, Stream.CSF_SPOTS, index).random() < KEPT:
-        return images, (0,) * len(images)
-    without, pixels = zip(*(without_spots(image, draw) for image in images), strict=True)
-    return np.stack(without), pixels
+    pixels: tuple[int, ...] = (0,) * len(images)
+    if generator(plan.seed, Stream.CSF_SPOTS, index).random() >= KEPT:
+        without, pixels = zip(*(without_spots(image, draw) for image in images), strict=True)
+        images = np.stack(without)
+    limits = np.asarray(brightest, np.float32)[:, None, None]
+    return np.where(_near_lesions(draw.label), images, np.minimum(images, limits)), pixels
 
 
 def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> tuple[NDArray[np.float32], int]:

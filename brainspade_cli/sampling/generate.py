@@ -107,7 +107,8 @@ def _pair(
     index: int, draw: LabelDraw, painted: NDArray[np.float32], styles: tuple[StyleChoice, ...], plan: PairPlan
 ) -> Pair:
     """What was painted (channels, 192, 256) as a pair."""
-    images, spot_pixels = with_fewer_spots(painted, draw, plan, index)
+    brightest = [choice.source.brightest for choice in styles]
+    images, spot_pixels = with_fewer_spots(painted, draw, plan, index, brightest)
     return Pair(index, draw, images, styles, spot_pixels)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class StyleSource:
     A scan's `mean` is what pairs are painted with: the encoder's, moved and drawn together by `codes.py`. `name` is a
     file's name without its folders, which may identify a patient. `slices`: float16 (S, 192, 256), z-scored, kept for
     scans that the preview may show. `place`: where a scan's style lies in what the weights saw, before it is moved.
+    `brightest`: the highest z-score of a scan's brain, which no painted pixel exceeds but lesions' (a bank has none).
     `stripped`: a skull stripper took the skull off. `rows`: those of the codes that pairs draw, all where it is empty.
     """
 
@@ -50,6 +52,7 @@ class StyleSource:
     scale: IntensityScale
     slices: NDArray[np.float16] | None = None
     place: StylePlace | None = None
+    brightest: float = math.inf
     stripped: bool = False
     rows: tuple[int, ...] = ()
 
@@ -213,6 +216,7 @@ def _from_scan(
         scale=scale,
         slices=scan.slices.astype(np.float16) if keep else None,
         place=place,
+        brightest=scan.brightest,
         stripped=scan.stripped,
     )
     if place is None or not place.outside:

@@ -40,7 +40,8 @@ class StyleScan:
     """A style scan, ready for the style encoder.
 
     `slices`: float32 (S, 192, 256), z-scored over the brain, `BACKGROUND_VALUE` outside. `intensity_mean`,
-    `intensity_std` (of the brain) and `background` are in the scan's own units. `skull`: a skull was seen;
+    `intensity_std` (of the brain) and `background` are in the scan's own units. `brightest`: the highest z-score of the
+    brain, in whatever slice. `skull`: a skull was seen;
     `stripped`: a skull stripper took it off. `notes`: what a user should know of it.
     """
 
@@ -48,6 +49,7 @@ class StyleScan:
     intensity_mean: float
     intensity_std: float
     background: float
+    brightest: float
     skull: bool
     stripped: bool
     notes: tuple[StyleNote, ...]
@@ -86,6 +88,7 @@ def load_style(path: Path) -> StyleScan:
         intensity_mean=mean,
         intensity_std=deviation,
         background=foreground.background,
+        brightest=float(scored[brain].max()),
         skull=foreground.skull,
         stripped=stripped,
         notes=(*notes, *(StyleNote(text, path, outside=True) for text in outside)),

@@ -23,6 +23,7 @@ from tests.sampling.parts import ellipse_label, one_hot_maps
 MEANS = {CSF: -1.5, GM: 0.5, WM: 0.0, DEEP_GM: 0.3, BRAINSTEM: 0.1, TUMOUR: 2.0, OEDEMA: 2.5}
 SPOT = np.s_[95:99, 121:126]
 BRIGHT = 9.0
+NO_LIMIT = (math.inf,) * 3
 Place = tuple[slice, slice]
 BLEND_REACH = math.ceil(4 * BLEND_PIXELS) + HALO_PIXELS
 
@@ -195,16 +196,36 @@ def test_a_pair_keeps_its_spots_or_loses_them_in_every_channel(seed: int, index:
     spotted = image_of(PLAIN)
     spotted[SPOT] = BRIGHT
     images, draw, plan = np.stack([spotted, image_of(PLAIN), spotted]), draw_of(PLAIN), PairPlan(seed)
-    result, pixels = with_fewer_spots(images, draw, plan, index)
+    result, pixels = with_fewer_spots(images, draw, plan, index, NO_LIMIT)
     lost = generator(seed, Stream.CSF_SPOTS, index).random() >= csf_spots.KEPT
     assert [bool((one != other).any()) for one, other in zip(result, images, strict=True)] == [lost, False, lost]
     assert result.dtype == np.float32
     assert pixels == ((20, 0, 20) if lost else (0, 0, 0))
 
 
+@pytest.mark.parametrize("kept", [0.0, 1.0])
+def test_no_channel_is_brighter_than_its_scan_but_for_lesions(monkeypatch: pytest.MonkeyPatch, kept: float) -> None:
+    label = PLAIN.copy()
+    label[130:140, 116:132] = TUMOUR
+    image = image_of(label)
+    image[SPOT] = image[132:135, 120] = BRIGHT
+    image[60, 121] = 4.5
+    monkeypatch.setattr(csf_spots, "KEPT", kept)
+    result, _ = with_fewer_spots(np.stack([image, image]), draw_of(label), PairPlan(7), 0, (4.0, 5.0))
+    assert result.dtype == np.float32
+    assert (result[:, 132:135, 120] == BRIGHT).all()
+    assert result[:, 60, 121].tolist() == [4.0, 4.5]
+    assert (result[:, 95:99, 121:126] == np.array([[[4.0]], [[5.0]]])).all() == (kept == 1)
+    assert (result[:, 95:99, 121:126] < 0).all() == (kept == 0)
+    others = (image <= 4) | (label == TUMOUR)
+    assert kept == 0 or (result[:, others] == image[others]).all()
+
+
 def test_as_many_pairs_keep_their_spots_as_are_to(monkeypatch: pytest.MonkeyPatch) -> None:
     spotted = image_of(PLAIN)
     spotted[SPOT] = BRIGHT
     monkeypatch.setattr(csf_spots, "KEPT", 0.2)
-    pixels = [with_fewer_spots(spotted[None], draw_of(PLAIN), PairPlan(7), index)[1] for index in range(200)]
+    pixels = [
+        with_fewer_spots(spotted[None], draw_of(PLAIN), PairPlan(7), index, NO_LIMIT[:1])[1] for index in range(200)
+    ]
     assert np.mean([one == (0,) for one in pixels]) == pytest.approx(0.2, abs=0.08)
