@@ -146,7 +146,7 @@ def load_styles(bundle: Bundle, arguments: Sequence[StyleArgument], reporter: Re
     if len(sources) > 1:
         counts = Counter(source.channel for source in sources)
         reporter.say(f"Styles: {', '.join(f'{channel} of {counts[channel]}' for channel in channels)}.")
-    if scaled := [source.name for source in sources if source.rescaled]:
+    if scaled := list(dict.fromkeys(source.name for source in sources if source.rescaled)):
         reporter.say(
             f"Images in the style of {some_of(scaled)} are stored times a power of ten or lifted above zero, for whole"
             " numbers to hold them (`factor` and `offset` in run.json)."
