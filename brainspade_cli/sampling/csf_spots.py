@@ -34,40 +34,34 @@ def with_fewer_spots(
 ) -> tuple[NDArray[np.float32], tuple[int, ...]]:
     """Images of pair `index`, without bright spots in CSF in half of the pairs, which the plan's seed chooses.
 
-    Where they stay they are as bright as anything in the brain of the style scan, `brightest` (one a channel), and no
-    brighter: the painter made some twice as bright. Lesions may be, for the scan may be of somebody who has none.
+    Where they stay they are no brighter than the brain of the style scan is anywhere, `brightest` (one a channel): the
+    painter made some twice as bright.
 
     `images`: float32 (channels, 192, 256), z-scored over the brain, painted on `draw`; what is returned is alike, and
-    how many pixels of each were spots that went or too bright beside one.
+    how many pixels of each were taken away: of spots, or too bright beside one.
     """
-    pixels: tuple[int, ...] = (0,) * len(images)
-    if generator(plan.seed, Stream.CSF_SPOTS, index).random() >= KEPT:
-        without, pixels = zip(*(without_spots(image, draw) for image in images), strict=True)
-        images = np.stack(without)
-    limits = np.asarray(brightest, np.float32)[:, None, None]
-    return np.where(_near_lesions(draw.label), images, np.minimum(images, limits)), pixels
+    if generator(plan.seed, Stream.CSF_SPOTS, index).random() < KEPT:
+        limited = [
+            np.where(spots_of(image, draw.label), np.minimum(image, np.float32(limit)), image)
+            for image, limit in zip(images, brightest, strict=True)
+        ]
+        return np.stack(limited), (0,) * len(images)
+    without, pixels = zip(*(without_spots(image, draw) for image in images), strict=True)
+    return np.stack(without), pixels
 
 
 def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> tuple[NDArray[np.float32], int]:
     """An image (X, Y), z-scored, in which spots in CSF are as dark as the tissues that its PV maps have there.
 
-    So is what is too bright beside a spot. Spots become as smooth as PV maps are. Near lesions everything stays, for
-    their borders are bright as well, and so does an image whose CSF is brighter than its brain, as in a T2. With the
-    image comes how many of its pixels this was; those beside, into which they are blended, are not counted.
+    So is what is too bright beside a spot, but near lesions. Spots become as smooth as PV maps are. With the image
+    comes how many of its pixels this was; those beside, into which they are blended, are not counted.
     """
     label = draw.label
-    brain, csf = label != BACKGROUND, label == CSF
-    if not csf.any():
+    spots = spots_of(image, label)
+    if not spots.any():
         return image, 0
+    brain, far = label != BACKGROUND, ~_near_lesions(label)
     centre, spread = robust_scale(image[brain])
-    peaks = csf & (image > centre + PEAK * spread)
-    if not peaks.any() or np.median(image[csf]) >= centre + FOOT * spread:
-        return image, 0
-    far = ~_near_lesions(label)
-    parts, count = ndimage.label(csf & far & (image > centre + FOOT * spread), DIAGONALS_TOO)
-    is_spot = np.zeros(count + 1, bool)
-    is_spot[parts[peaks & far]] = True
-    spots = is_spot[parts]
     beside = ndimage.binary_dilation(spots, DIAGONALS_TOO, HALO_PIXELS) & brain & far & (image > centre + HALO * spread)
     of_tissues = [image[label == tissue] for tissue in TISSUES]
     typical = [np.median(values) if values.size else centre for values in of_tissues]
@@ -78,6 +72,27 @@ def without_spots(image: NDArray[np.float32], draw: LabelDraw) -> tuple[NDArray[
     share = np.maximum(replaced, ndimage.gaussian_filter(replaced.astype(np.float32), BLEND_PIXELS)) * (brain & far)
     darker = np.minimum(expected, image)
     return image + share * (darker - image), int((replaced & (darker < image)).sum())
+
+
+def spots_of(image: NDArray[np.float32], label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels of an image (X, Y), z-scored, are spots in CSF.
+
+    Near lesions none are, for their borders are bright as well, and none in an image whose CSF is brighter than its
+    brain, as in a T2.
+    """
+    csf = label == CSF
+    if not csf.any():
+        return np.zeros_like(csf)
+    centre, spread = robust_scale(image[label != BACKGROUND])
+    peaks = csf & (image > centre + PEAK * spread)
+    if not peaks.any() or np.median(image[csf]) >= centre + FOOT * spread:
+        return np.zeros_like(csf)
+    far = ~_near_lesions(label)
+    parts, count = ndimage.label(csf & far & (image > centre + FOOT * spread), DIAGONALS_TOO)
+    is_spot = np.zeros(count + 1, bool)
+    is_spot[parts[peaks & far]] = True
+    spots: NDArray[np.bool_] = is_spot[parts]
+    return spots
 
 
 def robust_scale(values: NDArray[np.floating]) -> tuple[np.floating, np.floating]:

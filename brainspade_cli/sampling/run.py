@@ -32,7 +32,7 @@ from brainspade_cli.styles.pool import StylePool, StyleSource, load_styles
 from brainspade_cli.weights import open_bundle
 
 # What a pair is, as a function of its settings, changes when this does: a run is then not gone on with.
-PAIRS_VERSION = 21
+PAIRS_VERSION = 22
 PACKAGES = ("torch", "monai", "diffusers", "numpy", "nibabel")
 
 

@@ -39,7 +39,7 @@ class StyleSource:
     A scan's `mean` is what pairs are painted with: the encoder's, moved and drawn together by `codes.py`. `name` is a
     file's name without its folders, which may identify a patient. `slices`: float16 (S, 192, 256), z-scored, kept for
     scans that the preview may show. `place`: where a scan's style lies in what the weights saw, before it is moved.
-    `brightest`: the highest z-score of a scan's brain, which no painted pixel exceeds but lesions' (a bank has none).
+    `brightest`: the highest z-score of a scan's brain, which no spot in CSF exceeds; no limit for a bank.
     `stripped`: a skull stripper took the skull off. `rows`: those of the codes that pairs draw, all where it is empty.
     """
 
@@ -204,7 +204,8 @@ def _from_scan(
             f" `brainspade[strip]`, which takes it off, or strip the scan; if it is a {place.nearest}, say --style"
             f" {place.nearest}=FILE."
         )
-    if (codes_known := known.codes(argument.channel)) is not None:
+    # One that looks like another modality shall be painted like it: the warning says so.
+    if (codes_known := known.codes(argument.channel)) is not None and not (place and place.mistaken):
         means = towards_known(means, torch.from_numpy(codes_known).to(means))
     source = StyleSource(
         channel=argument.channel,

@@ -41,7 +41,7 @@ class StyleScan:
 
     `slices`: float32 (S, 192, 256), z-scored over the brain, `BACKGROUND_VALUE` outside. `intensity_mean`,
     `intensity_std` (of the brain) and `background` are in the scan's own units. `brightest`: the highest z-score of the
-    brain, in whatever slice. `skull`: a skull was seen;
+    brain, in whatever slice, at most 10. `skull`: a skull was seen;
     `stripped`: a skull stripper took it off. `notes`: what a user should know of it.
     """
 
