@@ -133,7 +133,7 @@ def _read_many(files: Sequence[Path], value: str, channel: str | None) -> list[S
     if not chosen:
         what = "a contrast" if channel is None else channel
         if not scans:
-            raise InputError(f"All files in {value} are called like label maps; give scans.")
+            raise InputError(f"All files in {value} are called like label maps; give scans, or name each that is one.")
         raise InputError(
             f"No file name in {value} tells {what}; name the files' contrast, as in --style flair={value}."
         )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +12,7 @@ from brainspade_cli.console import Reporter
 from brainspade_cli.errors import InputError, ScanError, WeightsError
 from brainspade_cli.styles.arguments import parse_styles
 from brainspade_cli.styles.pool import StylePool, load_styles
+from brainspade_cli.styles.scan import load_style
 from tests.sampling.parts import flat_pool, quiet, style_scan, tiny_bundle
 
 
@@ -130,6 +132,12 @@ def test_people_who_lack_a_channel_are_told_of(
     assert "Styles: t1 of 2, flair of 1." in capsys.readouterr().err
     apart = [f"t1={tmp_path}/sub-2/t1.nii.gz", f"flair={tmp_path}/sub-1/flair.nii.gz"]
     assert not any("have none" in note.text for note in load_styles(bundle, parse_styles(apart), quiet()).notes)
+
+
+def test_a_scan_says_how_bright_it_is_and_a_bank_does_not(bundle: Bundle, tmp_path: Path) -> None:
+    scan = style_scan(tmp_path / "t1.nii.gz")
+    sources = load_styles(bundle, parse_styles([str(scan), "@t2"]), quiet()).sources
+    assert [source.brightest for source in sources] == [load_style(scan).brightest, math.inf]
 
 
 @pytest.mark.parametrize(("factor", "said"), [(10.0, False), (0.001, True)])

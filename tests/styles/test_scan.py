@@ -65,6 +65,16 @@ def test_a_long_volume_gives_evenly_spread_slices(tmp_path):
     assert len(style.slices) == style_scan.MAX_STYLE_SLICES
 
 
+def test_the_brightest_pixel_counts_in_slices_that_give_no_style_as_well(tmp_path):
+    volume = t1_of(tissue_phantom())
+    lowest = next(z for z in range(volume.shape[2]) if (volume[:, :, z] > 0.3 * volume.max()).any())
+    x, y = np.argwhere(volume[:, :, lowest] > 0.3 * volume.max())[0]
+    volume[x, y, lowest] = 1.5 * volume.max()
+    style = load_style(save(tmp_path / "t1.nii.gz", volume))
+    assert style.brightest > style.slices.max()
+    assert style.brightest == pytest.approx((volume[x, y, lowest] - style.intensity_mean) / style.intensity_std)
+
+
 def test_noise_and_blur_and_cuts_are_said_by_what_was_measured(tmp_path):
     spacing = (1.0, 1.0, 6.0)
     brain = t1_of(tissue_phantom(spacing))
