@@ -26,7 +26,6 @@ from brainspade_cli.evaluating.read_raw import RawSlices, is_real, open_raw
 from brainspade_cli.evaluating.read_slice_set import POPULATIONS, SPLITS, real_slices
 from brainspade_cli.evaluating.slice_source import SliceSource
 from brainspade_cli.files import disk_errors, sha256, write_json
-from brainspade_cli.nnunet.provenance import read_manifest
 from brainspade_cli.nnunet.raw import RawLayout
 from brainspade_cli.reporting.verdicts import EVALUATION_FILE
 from brainspade_cli.sampling.run_folder import RUN_FILE, read_run
@@ -76,9 +75,9 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
         out.parent.mkdir(parents=True, exist_ok=True)
     made_source = made_set.source(request.most)
     hashes = {path: sha256(path) for path in request.styles}
-    slices = _slice_set(request.against)
-    real_source = None if request.against is None else _real_source(request, made_set, slices)
-    people_met = list(_notes_on_people(request.dataset, slices, real_source)) if slices and real_source else []
+    opened = _opened(request)
+    real_source = None if opened is None else _real_source(request, made_set, opened)
+    notes_on_real = list(_notes_on_real(request.dataset, opened, real_source)) if opened and real_source else []
     made = collect(made_source, reporter, "dataset")
     real = None if real_source is None else collect(real_source, reporter, "real people")
     if real is not None and real.shape != made.shape:
@@ -102,22 +101,13 @@ def evaluate(request: EvaluationRequest, reporter: Reporter) -> dict[str, Any]:
         "balance": balance(rows),
         "notes": [
             *_notes_on_dataset(made_set),
-            *people_met,
-            *_notes_on_made_ones(request.against),
+            *notes_on_real,
             *_notes(made, real, made_source, real_source, request),
         ],
     }
     with disk_errors(out):
         write_json(out, report)
     return {**report, "file": str(out)}
-
-
-def _notes_on_made_ones(against: Path | None) -> Iterator[str]:
-    """What to say where a raw dataset that is to be real holds pairs that were made."""
-    rows = {} if against is None else read_manifest(against)
-    made = sum(not is_real(row) for row in rows.values())
-    if made:
-        yield f"{made} of the slices that are called real here were made by brainspade: they tell nothing of people."
 
 
 def _check(request: EvaluationRequest) -> None:
@@ -130,22 +120,25 @@ def _check(request: EvaluationRequest) -> None:
             raise InputError(f"There is no style scan {path}.")
 
 
-def _slice_set(against: Path | None) -> SliceSet | None:
-    """The slice set that a dataset is held against; None where that is nothing, or a raw dataset."""
-    return None if against is None or (against / "dataset.json").is_file() else open_slice_set(against)
+def _opened(request: EvaluationRequest) -> SliceSet | RawSlices | None:
+    """What a dataset is held against: nothing, a slice set, or a raw dataset."""
+    if request.against is None:
+        return None
+    if not (request.against / "dataset.json").is_file():
+        return open_slice_set(request.against)
+    if request.against.resolve() == request.dataset.resolve():
+        raise InputError(f"{request.against} is the dataset itself; name real data, or another dataset.")
+    return open_raw(request.against, made_only=False)
 
 
-def _real_source(request: EvaluationRequest, made: RawSlices, slices: SliceSet | None) -> SliceSource:
-    """The slices of a slice set, or else of the raw dataset `request.against`."""
-    assert request.against is not None
-    channels = made.dataset.header.channel_names
-    if slices is None:
-        if request.against.resolve() == request.dataset.resolve():
-            raise InputError(f"{request.against} is the dataset itself; name real data, or another dataset.")
-        source = open_raw(request.against, made_only=False).source(request.most)
+def _real_source(request: EvaluationRequest, made: RawSlices, opened: SliceSet | RawSlices) -> SliceSource:
+    """The slices that are held to be real."""
+    if isinstance(opened, RawSlices):
+        source = opened.source(request.most)
     else:
+        channels = made.dataset.header.channel_names
         population = _population(made.dataset.folder) if request.population == "auto" else request.population
-        source = real_slices(slices, channels, split=request.split, population=population, most=request.most)
+        source = real_slices(opened, channels, split=request.split, population=population, most=request.most)
     if source.names != made.names:
         raise DatasetError(
             f"{request.dataset} has the labels {', '.join(made.names)} and {request.against} has"
@@ -247,6 +240,17 @@ def _notes_on_dataset(made: RawSlices) -> list[str]:
             " a lesion are alike: agreement and the share of different labels mean nothing here."
         )
     return notes
+
+
+def _notes_on_real(dataset: Path, opened: SliceSet | RawSlices, source: SliceSource) -> Iterator[str]:
+    """What to say of slices that are held to be real: whom the weights learnt from, or how many were made."""
+    if isinstance(opened, SliceSet):
+        yield from _notes_on_people(dataset, opened, source)
+        return
+    rows = [opened.rows[case.name] for case in opened.cases if case.name in opened.rows]
+    made = sum(not is_real(row) for row in rows)
+    if made:
+        yield f"{made} of the slices that are called real here were made by brainspade: they tell nothing of people."
 
 
 def _notes_on_people(dataset: Path, slices: SliceSet, source: SliceSource) -> Iterator[str]:
