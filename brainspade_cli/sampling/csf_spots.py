@@ -42,7 +42,10 @@ def with_fewer_spots(
     """
     if generator(plan.seed, Stream.CSF_SPOTS, index).random() < KEPT:
         limited = [
+            # Where nothing is too bright, nothing need be looked for.
             np.where(spots_of(image, draw.label), np.minimum(image, np.float32(limit)), image)
+            if image.max() > limit
+            else image
             for image, limit in zip(images, brightest, strict=True)
         ]
         return np.stack(limited), (0,) * len(images)
