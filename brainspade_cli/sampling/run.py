@@ -221,9 +221,7 @@ def _settings(
         "latent": config.get("latent"),
         "conditions": config["conditions"].get(plan.population),
         # Banks come with the intensities that images are stored in.
-        "style_bank": config.get("style_bank")
-        if any(source.name.startswith("@") for source in styles.sources)
-        else None,
+        "style_bank": config.get("style_bank") if any(source.is_bank for source in styles.sources) else None,
     }
     solver = None if labels is not None else solver_of(plan, bundle)
     files = {f"{name}.safetensors": bundle.config.sha256.get(f"{name}.safetensors") for name in sorted(parts)}

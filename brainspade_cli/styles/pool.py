@@ -57,9 +57,14 @@ class StyleSource:
     rows: tuple[int, ...] = ()
 
     @property
+    def is_bank(self) -> bool:
+        """Whether these are the weights' own styles, of no scan at hand."""
+        return self.name.startswith("@")
+
+    @property
     def rescaled(self) -> bool:
         """Whether images are stored with other intensities than the scan has; a bank's have no scan to compare with."""
-        return not self.name.startswith("@") and (self.scale.offset, self.scale.factor) != (0, 1)
+        return not self.is_bank and (self.scale.offset, self.scale.factor) != (0, 1)
 
 
 @dataclass(frozen=True)
