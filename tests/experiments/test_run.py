@@ -137,9 +137,12 @@ def test_an_arm_that_another_run_makes_or_trains_is_waited_for(experiments, tmp_
 def test_what_is_trained_holds_up_no_other_trainings_of_the_same_set(experiments, tmp_path, monkeypatch):
     locks = []
     train = study._train
-    monkeypatch.setattr(
-        study, "_train", lambda *arguments: (locks.append(sorted(tmp_path.rglob("*.lock"))), train(*arguments))[1]
-    )
+
+    def watched(*arguments):
+        locks.append(sorted(tmp_path.rglob("*.lock")))
+        return train(*arguments)
+
+    monkeypatch.setattr(study, "_train", watched)
     experiments("3.1", "--arms", "R", "--steps", "2")
     ((lock,),) = locks
     assert lock.parent.parent == tmp_path / "trainings"
